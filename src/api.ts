@@ -1,0 +1,70 @@
+/** Types of the public interface that both sides of the worker boundary speak. No logic. */
+
+export interface Progress {
+  /** `open`: reading the header. `load`: bringing weights to the GPU. `ready`: done. */
+  readonly phase: "open" | "load" | "ready";
+  readonly bytesDone: number;
+  /** Bytes of model file that this model needs in all. 0 while unknown. */
+  readonly bytesTotal: number;
+}
+
+export interface MemoryBudget {
+  /** GPU bytes the model may take. Default: what the adapter allows. */
+  readonly gpu?: number;
+}
+
+export interface LoadOptions {
+  readonly onProgress?: (progress: Progress) => void;
+  readonly signal?: AbortSignal;
+  readonly memory?: MemoryBudget;
+  /** Longest sequence, prompt and output together, in tokens. Default: the model's own, at most 4096. */
+  readonly contextTokens?: number;
+  /** Where pages are kept: IndexedDB, or only in memory for this load. Default `indexeddb`. */
+  readonly store?: "indexeddb" | "memory";
+}
+
+export interface SamplingOptions {
+  /** 0 takes the most likely token (greedy). Default 0. */
+  readonly temperature?: number;
+  /** Keep only the k most likely tokens; 0 keeps all. Default 0. */
+  readonly topK?: number;
+  /** Keep the smallest set of most likely tokens whose probabilities sum to at least this. Default 1. */
+  readonly topP?: number;
+  /** Same seed, same model, same adapter: same text. Default: a new one for each call. */
+  readonly seed?: number;
+}
+
+export interface GenerateOptions extends SamplingOptions {
+  /** Default: as many as the context has room for. */
+  readonly maxTokens?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What a loaded model measured. Times in milliseconds, rates per second; 0 before there is anything to report. */
+export interface Stats {
+  readonly loadMs: number;
+  readonly timeToFirstTokenMs: number;
+  readonly prefillTokensPerSecond: number;
+  readonly decodeTokensPerSecond: number;
+  readonly bytesFetched: number;
+  readonly bytesFetchedBeforeFirstToken: number;
+  readonly bytesUploadedPerToken: number;
+  readonly dispatchesPerToken: number;
+  readonly readbacksPerToken: number;
+  readonly gpuBytes: number;
+  readonly hostBytesPeak: number;
+}
+
+/** What a caller may want to know of a model. */
+export interface ModelInfo {
+  readonly id: string;
+  readonly architecture: string;
+  readonly name: string;
+  readonly vocabulary: number;
+  readonly contextTokens: number;
+  readonly layers: number;
+  readonly experts: number;
+  readonly expertsPerToken: number;
+  /** WebGPU adapter, as it describes itself. */
+  readonly adapter: string;
+}

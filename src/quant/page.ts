@@ -1,0 +1,37 @@
+import type { TensorType } from "./formats.ts";
+
+/** `bytes` bytes of a model file from absolute `offset`. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** One matrix (or a row range of one, or a vector as a matrix of one row) inside a page. */
+export interface PagePart {
+  /** The tensor it comes from, for messages. */
+  readonly tensor: string;
+  readonly type: TensorType;
+  /** Output features. A vector is one row. */
+  readonly rows: number;
+  /** Input features, the contiguous axis in the file. */
+  readonly cols: number;
+  /** Where its rows lie in the model file, in the file's own block format. */
+  readonly source: ByteRange;
+  /** Where it starts inside the page, a multiple of 256 bytes. */
+  readonly offset: number;
+  /** Its size in the GPU layout of its type. */
+  readonly bytes: number;
+}
+
+/**
+ * The unit of storage and transfer: what travels together from file to disk to GPU, in the GPU layout.
+ * One expert of one layer, or some dense tensors (at most 16 MiB unless a single row is larger).
+ */
+export interface PagePlan {
+  /** Position in the model's page list; the key in the store. */
+  readonly index: number;
+  readonly label: string;
+  readonly parts: readonly PagePart[];
+  /** Total size, a multiple of 256. */
+  readonly bytes: number;
+}

@@ -1,0 +1,24 @@
+/** What a model can be read from. A `File` or an OPFS/picker file handle is `file`. */
+export type SourceSpec =
+  | { readonly kind: "url"; readonly url: string }
+  | { readonly kind: "blob"; readonly blob: Blob; readonly name: string }
+  | { readonly kind: "file"; readonly handle: FileSystemFileHandle };
+
+/** Random access to the bytes of one model file. */
+export interface Source {
+  /** Names the content in the catalogue: the URL, or a file's name, size and modification time. */
+  readonly id: string;
+  /** What to call it in a message. */
+  readonly name: string;
+  /** Total bytes. */
+  readonly size: number;
+  /** Bytes that came over the network so far. 0 for local files. */
+  readonly bytesFetched: number;
+  /**
+   * Exactly `bytes` bytes from `offset`.
+   * @throws SluiceError `network` (after retries, with status or counts), `bad-model-file` for a range
+   * outside the file (with both numbers), `aborted`.
+   */
+  read(offset: number, bytes: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+  close(): void;
+}

@@ -1,0 +1,19 @@
+import type { StreamingDetokenizer } from "./detokenizer.ts";
+
+export interface EncodeOptions {
+  /** Add the begin-of-sequence token (and others) the vocabulary asks for. Default true. */
+  readonly addSpecial?: boolean;
+  /** Let the text name special tokens such as `<|im_start|>`. Default false: user text stays text. */
+  readonly parseSpecial?: boolean;
+}
+
+/** Text to token ids and back, for one vocabulary. */
+export interface Tokenizer {
+  encode(text: string, options?: EncodeOptions): number[];
+  /** Special tokens are left out unless `keepSpecial`. */
+  decode(ids: readonly number[], options?: { readonly keepSpecial?: boolean }): string;
+  /** A new decoder for ids that arrive one at a time. */
+  stream(): StreamingDetokenizer;
+  /** Ids that end a generation (end of sequence, end of turn). */
+  readonly stopTokens: readonly number[];
+}
