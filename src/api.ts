@@ -1,4 +1,6 @@
 /** Types of the public interface that both sides of the worker boundary speak. No logic. */
+import type { Metadata } from "./source/model_file.ts";
+import type { SourceSpec } from "./source/source.ts";
 
 export interface Progress {
   /** `open`: reading the header. `load`: bringing weights to the GPU. `ready`: done. */
@@ -67,4 +69,55 @@ export interface ModelInfo {
   readonly expertsPerToken: number;
   /** WebGPU adapter, as it describes itself. */
   readonly adapter: string;
+}
+
+/** What the engine is told when it loads a model; plain data. */
+export interface EngineLoadOptions {
+  readonly gpuBytes?: number | undefined;
+  readonly contextTokens?: number | undefined;
+}
+
+/** Sampling settings with every default filled in. */
+export interface EngineGenerateOptions extends Required<SamplingOptions> {
+  readonly maxTokens: number;
+  /** Ids that end the generation and are not given out. */
+  readonly stopTokens: readonly number[];
+}
+
+export interface LoadedModel {
+  readonly info: ModelInfo;
+  /** The file's `tokenizer.*` metadata. */
+  readonly vocabulary: Metadata;
+}
+
+/** Ids in the order they are generated, a few at a time. */
+export interface TokenStream {
+  /** The next ids, or undefined at the end. @throws SluiceError */
+  next(): Promise<readonly number[] | undefined>;
+  /** Ends the generation early. */
+  stop(): Promise<void>;
+}
+
+/** The engine as its client sees it, in a worker or in the same thread. It knows ids, not text. */
+export interface EngineService {
+  load(
+    spec: SourceSpec,
+    options: EngineLoadOptions,
+    onProgress: (progress: Progress) => void,
+  ): Promise<LoadedModel>;
+  generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream>;
+  /** Logits of every prompt position: [prompt.length, vocabulary]. */
+  logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  stats(): Promise<Stats>;
+  /** Makes what is running end with `aborted`. */
+  abort(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** What the engine's worker is sent first; both ports are transferred. */
+export interface EngineRequest {
+  /** To the page. */
+  readonly port: MessagePort;
+  /** To the store. */
+  readonly store: MessagePort;
 }

@@ -10,7 +10,10 @@ export interface ByteRange {
 export interface PagePart {
   /** The tensor it comes from, for messages. */
   readonly tensor: string;
+  /** Its type in the file. */
   readonly type: TensorType;
+  /** Its type in the page. Vectors are stored as F32; otherwise the file's own. */
+  readonly stored: TensorType;
   /** Output features. A vector is one row. */
   readonly rows: number;
   /** Input features, the contiguous axis in the file. */
@@ -19,7 +22,7 @@ export interface PagePart {
   readonly source: ByteRange;
   /** Where it starts inside the page, a multiple of 256 bytes. */
   readonly offset: number;
-  /** Its size in the GPU layout of its type. */
+  /** Its size in the GPU layout of its stored type. */
   readonly bytes: number;
 }
 

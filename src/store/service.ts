@@ -7,6 +7,8 @@ export interface StoreStats {
   readonly bytesFetched: number;
   /** Largest total of model bytes held in memory at once (fetched pieces and repacked pages). */
   readonly hostBytesPeak: number;
+  /** The disk had no room for a page of a model that is open: such pages are fetched each time. */
+  readonly storageFull: boolean;
 }
 
 export interface OpenedModel {

@@ -1,4 +1,4 @@
-import type { StreamingDetokenizer } from "./detokenizer.ts";
+import type { DecodeOptions, StreamingDetokenizer } from "./detokenizer.ts";
 
 export interface EncodeOptions {
   /** Add the begin-of-sequence token (and others) the vocabulary asks for. Default true. */
@@ -10,10 +10,10 @@ export interface EncodeOptions {
 /** Text to token ids and back, for one vocabulary. */
 export interface Tokenizer {
   encode(text: string, options?: EncodeOptions): number[];
-  /** Special tokens are left out unless `keepSpecial`. */
-  decode(ids: readonly number[], options?: { readonly keepSpecial?: boolean }): string;
+  /** Special tokens are left out unless `keepSpecial`. Ids outside the vocabulary have no text. */
+  decode(ids: readonly number[], options?: DecodeOptions): string;
   /** A new decoder for ids that arrive one at a time. */
-  stream(): StreamingDetokenizer;
-  /** Ids that end a generation (end of sequence, end of turn). */
+  stream(options?: DecodeOptions): StreamingDetokenizer;
+  /** Ids that end a generation (end of sequence, end of turn), ascending. */
   readonly stopTokens: readonly number[];
 }

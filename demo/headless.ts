@@ -1,0 +1,92 @@
+/** The terminal: `npm run -s generate -- [options]`. Exit codes: 0, 1 for a failed run, 2 for wrong usage. */
+import { accessSync, constants } from "node:fs";
+import { dirname, resolve } from "node:path";
+import process from "node:process";
+import { SluiceError } from "../src/errors.ts";
+import type { Job, JobResult } from "./job.ts";
+import { callerFolder, findModel } from "./terminal/model_place.ts";
+import { parseOptions, type TerminalOptions, USAGE, UsageError } from "./terminal/options.ts";
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+const EXIT_INTERRUPTED = 130;
+
+/** Undoes what a run started, however the run ends. */
+let cleanUp: () => Promise<void> = async () => {};
+let isInterrupted = false;
+
+async function run(options: TerminalOptions): Promise<JobResult> {
+  const place = findModel(options.model);
+  const logitsFile = options.logitsFile === undefined ? undefined : writablePath(options.logitsFile);
+  const { prompt, maxTokens, temperature, topK, topP, seed } = options;
+  const wantsLogits = logitsFile !== undefined;
+  const sampling = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
+  const job: Job = { prompt, ...sampling, wantsLogits };
+  const onText = (piece: string) => {
+    if (!options.json) process.stdout.write(piece);
+  };
+  if (options.backend === "node") {
+    const { runInNode } = await import("./terminal/dawn.ts");
+    return runInNode({ place, logitsFile, onText }, job);
+  }
+  const { openHeadless } = await import("./terminal/chromium.ts");
+  const browser = await openHeadless({ place, logitsFile, onText });
+  cleanUp = browser.close;
+  return browser.run(job);
+}
+
+function writablePath(file: string): string {
+  const path = resolve(callerFolder, file);
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (cause) {
+    throw new SluiceError("bad-request", `cannot write ${path}`, {
+      remedy: "Give --logits a file in a folder that exists and may be written to.",
+      cause,
+    });
+  }
+  return path;
+}
+
+function report(error: unknown): number {
+  if (isInterrupted) return EXIT_INTERRUPTED;
+  if (error instanceof UsageError) {
+    console.error(`${error.message}\n\n${USAGE}`);
+    return EXIT_USAGE;
+  }
+  if (error instanceof SluiceError) console.error(`${error.code}: ${error.message}\n${error.remedy}`);
+  else console.error(error);
+  return EXIT_FAILED;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    const options = parseOptions(args);
+    if (options.help) {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    const { tokens, text, stats } = await run(options);
+    if (options.json) process.stdout.write(`${JSON.stringify({ tokens, text, stats })}\n`);
+    else if (tokens.length > 0) process.stdout.write("\n");
+    return 0;
+  } catch (error) {
+    return report(error);
+  } finally {
+    await cleanUp();
+  }
+}
+
+/** Ends the process even where a native module keeps it alive, after the last byte is written. */
+async function exit(code: number): Promise<void> {
+  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  process.exit(code);
+}
+
+process.once("SIGINT", () => {
+  isInterrupted = true;
+  void cleanUp().finally(() => process.exit(EXIT_INTERRUPTED));
+});
+// A reader such as `head` may leave before the story ends.
+process.stdout.on("error", () => void cleanUp().finally(() => process.exit(0)));
+await exit(await main(process.argv.slice(2)));

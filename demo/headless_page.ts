@@ -1,0 +1,65 @@
+/**
+ * The page that the terminal drives: it runs jobs as any page would, through the public interface, and hands text
+ * and logits to the process outside.
+ */
+
+import type { ErrorDetails, SluiceErrorCode } from "../src/index.ts";
+import { loadModel, SluiceError } from "../src/index.ts";
+import { type Job, type JobResult, runJob } from "./job.ts";
+
+export interface Failure {
+  /** Undefined: not one of ours, so a bug. */
+  readonly code: SluiceErrorCode | undefined;
+  readonly message: string;
+  readonly remedy: string;
+  readonly details: ErrorDetails;
+  readonly stack: string;
+}
+
+export type Outcome =
+  | { readonly result: JobResult; readonly failure?: undefined }
+  | { readonly failure: Failure; readonly result?: undefined };
+
+declare global {
+  interface Window {
+    /** Put there by the process outside before the page loads. */
+    sluiceText: (piece: string) => Promise<void>;
+    /** Loads the model at `url`, runs `job`, POSTs logits to `/logits`. Never rejects. */
+    sluiceRun: (url: string, job: Job) => Promise<Outcome>;
+  }
+}
+
+window.sluiceRun = async (url, job) => {
+  try {
+    const model = await loadModel(new URL(url, location.href));
+    try {
+      const result = await runJob(model, job, { onText, onLogits });
+      await lastText;
+      return { result };
+    } finally {
+      await model.dispose();
+    }
+  } catch (error) {
+    return { failure: describe(error) };
+  }
+};
+
+/** Pieces arrive outside in order; the last one must be there before the result is. */
+let lastText: Promise<void> = Promise.resolve();
+
+function onText(piece: string): void {
+  lastText = window.sluiceText(piece);
+}
+
+async function onLogits(logits: Float32Array): Promise<void> {
+  const body = new Blob([logits as Float32Array<ArrayBuffer>]);
+  const response = await fetch("/logits", { method: "POST", body });
+  if (response.ok) return;
+  throw new SluiceError("bad-request", await response.text(), { remedy: "Choose another --logits file." });
+}
+
+function describe(error: unknown): Failure {
+  const { message, stack = "" } = error instanceof Error ? error : new Error(String(error));
+  if (!(error instanceof SluiceError)) return { code: undefined, message, remedy: "", details: {}, stack };
+  return { code: error.code, message, remedy: error.remedy, details: error.details, stack };
+}

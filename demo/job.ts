@@ -1,0 +1,60 @@
+/** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
+import type { Model, ModelInfo, Stats } from "../src/index.ts";
+import { SluiceError } from "../src/index.ts";
+
+export interface Job {
+  /** What to continue: text, or token ids for a model without a usable vocabulary. */
+  readonly prompt: string | readonly number[];
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly seed?: number;
+  readonly wantsLogits: boolean;
+}
+
+export interface JobEvents {
+  /** Printable text as it comes; ids and spaces where the model has no vocabulary. */
+  onText(piece: string): void;
+  /** Prompt positions × vocabulary, row-major. */
+  onLogits(logits: Float32Array): Promise<void>;
+}
+
+export interface JobResult {
+  /** Generated ids, without the prompt. */
+  readonly tokens: number[];
+  /** Empty where the model has no vocabulary. */
+  readonly text: string;
+  readonly stats: Stats;
+  readonly info: ModelInfo;
+}
+
+export async function runJob(model: Model, job: Job, events: JobEvents): Promise<JobResult> {
+  const prompt = promptTokens(model, job.prompt);
+  if (job.wantsLogits) await events.onLogits(await model.logits(prompt));
+  const tokens: number[] = [];
+  let text = "";
+  if (job.maxTokens > 0) {
+    const decoder = model.tokenizer?.stream();
+    const emit = (piece: string) => {
+      if (decoder !== undefined) text += piece;
+      if (piece !== "") events.onText(piece);
+    };
+    const { maxTokens, temperature, topK, topP, seed } = job;
+    const options = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
+    for await (const id of model.generateTokens(prompt, options)) {
+      tokens.push(id);
+      emit(decoder === undefined ? `${id} ` : decoder.push(id));
+    }
+    if (decoder !== undefined) emit(decoder.flush());
+  }
+  return { tokens, text, stats: await model.stats(), info: model.info };
+}
+
+function promptTokens(model: Model, prompt: string | readonly number[]): number[] {
+  if (typeof prompt !== "string") return [...prompt];
+  if (model.tokenizer !== undefined) return model.tokenizer.encode(prompt);
+  throw new SluiceError("bad-request", `${model.info.name} has no usable vocabulary to read a prompt with`, {
+    remedy: "Give the prompt as token ids: --tokens 1,2,3.",
+  });
+}

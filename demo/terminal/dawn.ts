@@ -1,0 +1,82 @@
+import { existsSync, openAsBlob } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { basename } from "node:path";
+import process from "node:process";
+import { SluiceError } from "../../src/errors.ts";
+import type { Model } from "../../src/index.ts";
+import { loadModelInline } from "../../src/inline.ts";
+import { type Job, type JobResult, runJob } from "../job.ts";
+import type { ModelPlace } from "./model_place.ts";
+
+/** Mesa's software Vulkan, for a machine without a GPU. */
+const LLVMPIPE = "/usr/share/vulkan/icd.d/lvp_icd.json";
+
+export interface DawnOptions {
+  readonly place: ModelPlace;
+  readonly logitsFile: string | undefined;
+  readonly onText: (piece: string) => void;
+}
+
+/** Dawn frees what its instance owns when the instance is collected, in use or not. */
+const keptAlive: unknown[] = [];
+
+/** Runs `job` in this process, on the adapter that Dawn for Node finds. */
+export async function runInNode(options: DawnOptions, job: Job): Promise<JobResult> {
+  const model = await loadInNode(options.place);
+  try {
+    return await runJob(model, job, {
+      onText: options.onText,
+      onLogits: async (logits) => {
+        if (options.logitsFile !== undefined) await writeFile(options.logitsFile, logits);
+      },
+    });
+  } finally {
+    await model.dispose();
+  }
+}
+
+export async function loadInNode(place: ModelPlace): Promise<Model> {
+  const adapter = await requestAdapter();
+  if (place.kind === "url") return loadModelInline(place.url, { adapter, store: "memory" });
+  const blob = await openAsBlob(place.path);
+  const file = new File([blob], `${basename(place.path)}@${place.version}`);
+  return loadModelInline(file, { adapter, store: "memory" });
+}
+
+/** @throws SluiceError `no-webgpu` where neither a GPU nor a software adapter is found. */
+export async function requestAdapter(): Promise<GPUAdapter> {
+  const { create, globals } = await loadDawn();
+  Object.assign(globalThis, globals);
+  const isChosen = process.env.VK_DRIVER_FILES ?? process.env.VK_ICD_FILENAMES;
+  let adapter = await firstAdapter(create);
+  if (adapter === null && isChosen === undefined && existsSync(LLVMPIPE)) {
+    process.env.VK_DRIVER_FILES = LLVMPIPE;
+    process.env.VK_ICD_FILENAMES = LLVMPIPE;
+    adapter = await firstAdapter(create);
+  }
+  if (adapter !== null) return adapter;
+  throw new SluiceError("no-webgpu", "Dawn found no Vulkan adapter on this machine", {
+    remedy:
+      "Install a GPU driver or Mesa's software Vulkan (mesa-vulkan-drivers), or use --backend chromium.",
+  });
+}
+
+type Dawn = typeof import("webgpu");
+
+/** The binding is a native module, and there is none for some platforms. */
+async function loadDawn(): Promise<Dawn> {
+  try {
+    return await import("webgpu");
+  } catch (cause) {
+    throw new SluiceError("no-webgpu", `Dawn for Node does not load on ${process.platform}-${process.arch}`, {
+      remedy: "Use --backend chromium.",
+      cause,
+    });
+  }
+}
+
+function firstAdapter(create: Dawn["create"]): Promise<GPUAdapter | null> {
+  const gpu = create(process.platform === "linux" ? ["backend=vulkan"] : []);
+  keptAlive.push(gpu);
+  return gpu.requestAdapter({ powerPreference: "high-performance" });
+}

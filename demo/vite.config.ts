@@ -1,0 +1,16 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vite";
+import { runtimeDependencies } from "../scripts/dependencies.ts";
+import library from "../vite.config.ts";
+
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+
+/** The page: `npm start` serves it, `npm run build:demo` makes a folder that any static host can serve. */
+export default defineConfig({
+  root: path("."),
+  base: "./",
+  build: { outDir: path("../dist-demo"), emptyOutDir: true, target: "es2022" },
+  worker: library.worker ?? {},
+  optimizeDeps: { include: runtimeDependencies() },
+  server: { host: "127.0.0.1", fs: { allow: [path("..")] } },
+});

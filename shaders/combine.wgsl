@@ -1,0 +1,23 @@
+// x[t, c] += Σ_i weight[t, i] · rows[t · ROUTES + i, c],  i < count[t], in this order
+//
+// Grid: (COLS / 4 / LANES, tokens). A lane owns one vector of a token.
+// Joined: route_set.
+@group(0) @binding(0) var<storage, read> rows: array<vec4f>;          // [tokens · ROUTES, COLS / 4]
+@group(0) @binding(1) var<storage, read> routes: array<Route>;        // [tokens, ROUTES]
+@group(0) @binding(2) var<storage, read> counts: array<u32>;          // [tokens]
+@group(0) @binding(3) var<storage, read_write> x: array<vec4f>;       // [tokens, COLS / 4]
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let t = group.y;
+  let c = group.x * LANES + lane;
+  if (c >= COLS / 4u) {
+    return;
+  }
+  var sum = vec4f();
+  for (var i = 0u; i < counts[t]; i++) {
+    let pair = t * ROUTES + i;
+    sum += routes[pair].weight * rows[pair * (COLS / 4u) + c];
+  }
+  x[t * (COLS / 4u) + c] += sum;
+}

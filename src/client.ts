@@ -1,0 +1,117 @@
+import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlink";
+import EngineWorker from "../workers/engine.worker.ts?worker&inline";
+import StoreWorker from "../workers/store.worker.ts?worker&inline";
+import type { EngineRequest, EngineService, LoadOptions, TokenStream } from "./api.ts";
+import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
+import { Model } from "./language_model.ts";
+import { type ModelSource, specOf } from "./source/spec.ts";
+import { registerWire } from "./wire.ts";
+
+/**
+ * Loads a model: reads its header, brings its weights to the GPU and keeps them on disk, so that a second
+ * load needs no network. The engine and the store run in workers of their own.
+ * @param source an http(s) address, a File or Blob, or a file handle
+ * @throws SluiceError `no-webgpu`, `limits-too-low`, `out-of-memory`, `bad-model-file`, `unsupported-model`,
+ * `network`, `storage-corrupt`, `bad-request`, `aborted`
+ */
+export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
+  const { onProgress, signal, contextTokens, memory } = options;
+  throwIfAborted(signal);
+  const spec = specOf(source);
+  const engine = new EngineClient(options.store ?? "indexeddb");
+  const abort = () => void engine.abort();
+  signal?.addEventListener("abort", abort);
+  try {
+    const settings = { contextTokens, gpuBytes: memory?.gpu };
+    return new Model(engine, await engine.load(spec, settings, (progress) => onProgress?.(progress)));
+  } catch (error) {
+    await engine.dispose();
+    throw signal?.aborted ? abortedError(error) : error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+/** The engine in its worker, with a store in another and a port between the two. */
+class EngineClient implements EngineService {
+  readonly #workers: readonly Worker[];
+  readonly #remote: Remote<EngineService>;
+  readonly #died: Promise<never>;
+  #isDisposed = false;
+
+  constructor(kind: "indexeddb" | "memory") {
+    registerWire();
+    const engine = new EngineWorker({ name: "sluice engine" });
+    const store = new StoreWorker({ name: "sluice store" });
+    this.#workers = [engine, store];
+    this.#died = new Promise((_, reject) => {
+      for (const worker of this.#workers) {
+        worker.addEventListener("error", (event) => reject(workerFailure(event)));
+      }
+    });
+    this.#died.catch(() => {});
+    const toStore = new MessageChannel();
+    const toEngine = new MessageChannel();
+    store.postMessage({ port: toStore.port1, kind }, [toStore.port1]);
+    const request: EngineRequest = { port: toEngine.port1, store: toStore.port2 };
+    engine.postMessage(request, [toEngine.port1, toStore.port2]);
+    this.#remote = wrap<EngineService>(toEngine.port2);
+  }
+
+  load(...[spec, options, onProgress]: Parameters<EngineService["load"]>) {
+    return this.#call(this.#remote.load(spec, options, proxy(onProgress)));
+  }
+
+  async generate(...args: Parameters<EngineService["generate"]>) {
+    // The worker answers with a proxy, which comlink's types cannot see through an interface.
+    const answer = this.#remote.generate(...args) as Promise<unknown> as Promise<Remote<TokenStream & ProxyMarked>>;
+    const stream = await this.#call(answer);
+    return {
+      next: () => this.#call(stream.next()),
+      stop: async () => {
+        await this.#call(stream.stop());
+        stream[releaseProxy]();
+      },
+    };
+  }
+
+  logits(prompt: readonly number[]) {
+    return this.#call(this.#remote.logits(prompt));
+  }
+
+  stats() {
+    return this.#call(this.#remote.stats());
+  }
+
+  async abort(): Promise<void> {
+    if (!this.#isDisposed) await this.#call(this.#remote.abort());
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    try {
+      await Promise.race([this.#remote.dispose(), this.#died]);
+    } catch {
+      // A worker that died has nothing left to free.
+    }
+    this.#remote[releaseProxy]();
+    for (const worker of this.#workers) worker.terminate();
+  }
+
+  /** `answer`, unless a worker dies first: then nobody would ever answer. */
+  #call<T>(answer: Promise<T>): Promise<T> {
+    if (this.#isDisposed) {
+      throw new SluiceError("bad-request", "this model was disposed of", { remedy: "Call `loadModel` again." });
+    }
+    return Promise.race([answer, this.#died]);
+  }
+}
+
+function workerFailure(event: ErrorEvent): SluiceError {
+  const what = event.message || "it could not start";
+  return new SluiceError("no-webgpu", `a worker of the engine failed: ${what}`, {
+    remedy: "If the page has a Content-Security-Policy, allow `worker-src blob:`; else report this message.",
+    cause: event.error,
+  });
+}

@@ -1,0 +1,30 @@
+import source from "../../shaders/combine.wgsl?raw";
+import routeSet from "../../shaders/lib/route_set.wgsl?raw";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Step } from "../gpu/program.ts";
+import { makeStep } from "./step.ts";
+
+export interface CombineArgs {
+  readonly cols: number;
+  readonly topK: number;
+  /** [tokens · topK, cols] f32 */
+  readonly rows: GPUBuffer;
+  readonly routes: GPUBuffer;
+  readonly counts: GPUBuffer;
+  /** [tokens, cols] f32: the residual stream, added to */
+  readonly x: GPUBuffer;
+}
+
+const LANES = 64;
+
+/** x += Σ weight · expert output, in the order of the RouteSet. */
+export function combine(gpu: Gpu, { cols, topK, rows, routes, counts, x }: CombineArgs): Step {
+  return makeStep(gpu, {
+    label: "combine",
+    source,
+    constants: { LANES, COLS: cols, ROUTES: topK },
+    snippets: [routeSet],
+    buffers: { rows, routes, counts, x },
+    grid: (tokens) => [Math.ceil(cols / 4 / LANES), tokens],
+  });
+}

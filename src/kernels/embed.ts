@@ -1,0 +1,34 @@
+import source from "../../shaders/embed.wgsl?raw";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Step } from "../gpu/program.ts";
+import { dequantOf, type MatrixPiece, stackCode, stacksOf } from "./matrix.ts";
+import { makeStep } from "./step.ts";
+
+export interface EmbedArgs {
+  /** The table's row pieces, in order. */
+  readonly table: readonly MatrixPiece[];
+  /** [context + 1] u32 */
+  readonly tokens: GPUBuffer;
+  /** [tokens, cols] f32 */
+  readonly x: GPUBuffer;
+  readonly scale: number;
+}
+
+const LANES = 64;
+
+/** x[t] = scale · table[tokens[position + t]]: one step for each buffer that holds rows of the table. */
+export function embed(gpu: Gpu, { table, tokens, x, scale }: EmbedArgs): Step[] {
+  let firstRow = 0;
+  return stacksOf(table).map(({ stack, buffer, type, rows, cols }) => {
+    const constants = { LANES, FIRST_ROW: firstRow, ROWS: rows, COLS: cols, EMBED_SCALE: { f32: scale } };
+    firstRow += rows;
+    return makeStep(gpu, {
+      label: "embed",
+      source,
+      constants,
+      snippets: [...dequantOf([type]), stackCode(stack, type, cols)],
+      buffers: { weights: buffer, tokens, x },
+      grid: (count) => [Math.ceil(cols / 32 / LANES), count],
+    });
+  });
+}

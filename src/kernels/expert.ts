@@ -1,0 +1,54 @@
+import routeSet from "../../shaders/lib/route_set.wgsl?raw";
+import tilesDirect from "../../shaders/lib/tiles_direct.wgsl?raw";
+import tilesGrouped from "../../shaders/lib/tiles_grouped.wgsl?raw";
+import type { Constants } from "../gpu/compose.ts";
+import type { Grid } from "../gpu/program.ts";
+import { maxTiles } from "./group.ts";
+import { VECTOR_BYTES } from "./matrix.ts";
+
+/** Slots `first` to `first + slots − 1` of a site's pool, in one buffer. */
+export interface PoolSegment {
+  readonly buffer: GPUBuffer;
+  readonly first: number;
+  readonly slots: number;
+}
+
+/** Which (token, choice) pairs an expert kernel runs over, and how they are cut into tiles. */
+export interface PairArgs {
+  readonly topK: number;
+  readonly experts: number;
+  readonly routes: GPUBuffer;
+  /** Pairs sorted by `group`, in tiles of `size`. Absent: each pair is a tile (decode). */
+  readonly grouped?: { readonly size: number; readonly tiles: GPUBuffer; readonly pairs: GPUBuffer } | undefined;
+}
+
+export const EXPERT_LANES = 64;
+
+/** What the expert kernels share: one segment of the pool, the page stride, the tiles. */
+export function expertStep(
+  segment: PoolSegment,
+  pageBytes: number,
+  rows: number,
+  cols: number,
+  { topK, experts, routes, grouped }: PairArgs,
+): { constants: Constants; snippets: string[]; buffers: Record<string, GPUBuffer>; grid: Grid } {
+  const tile = grouped?.size ?? 1;
+  return {
+    constants: {
+      LANES: EXPERT_LANES,
+      TILE: tile,
+      ROUTES: topK,
+      ROWS: rows,
+      COLS: cols,
+      FIRST_SLOT: segment.first,
+      SLOTS: segment.slots,
+      PAGE_VECTORS: pageBytes / VECTOR_BYTES,
+    },
+    snippets: [routeSet, grouped ? tilesGrouped : tilesDirect],
+    buffers: { weights: segment.buffer, ...(grouped ? { tiles: grouped.tiles, pairs: grouped.pairs } : { routes }) },
+    grid: (tokens) => [
+      Math.ceil(rows / EXPERT_LANES),
+      grouped ? maxTiles(tokens, topK, experts, tile) : tokens * topK,
+    ],
+  };
+}

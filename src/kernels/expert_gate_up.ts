@@ -1,0 +1,37 @@
+import source from "../../shaders/expert_gate_up.wgsl?raw";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Step } from "../gpu/program.ts";
+import { expertStep, type PairArgs, type PoolSegment } from "./expert.ts";
+import { dequantOf, type PageMatrix, pageMatrixCode } from "./matrix.ts";
+import { makeStep } from "./step.ts";
+
+export interface ExpertGateUpArgs extends PairArgs {
+  readonly segment: PoolSegment;
+  readonly pageBytes: number;
+  /** Both [rows, cols]. */
+  readonly gate: PageMatrix;
+  readonly up: PageMatrix;
+  /** [tokens, cols] f32 */
+  readonly x: GPUBuffer;
+  /** [tokens · topK, rows] f32 */
+  readonly hidden: GPUBuffer;
+}
+
+/** hidden = silu(gate·x) · (up·x) for the pairs whose expert lies in one segment of the pool. */
+export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
+  const { segment, pageBytes, gate, up, x, hidden } = args;
+  const shared = expertStep(segment, pageBytes, gate.rows, gate.cols, args);
+  return makeStep(gpu, {
+    label: "expert_gate_up",
+    source,
+    constants: shared.constants,
+    snippets: [
+      ...dequantOf([gate.type, up.type]),
+      pageMatrixCode("gate", gate),
+      pageMatrixCode("up", up),
+      ...shared.snippets,
+    ],
+    buffers: { ...shared.buffers, x, hidden },
+    grid: shared.grid,
+  });
+}

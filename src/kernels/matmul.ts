@@ -1,0 +1,55 @@
+import epilogueAdd from "../../shaders/lib/epilogue_add.wgsl?raw";
+import epilogueStore from "../../shaders/lib/epilogue_store.wgsl?raw";
+import splitsOne from "../../shaders/lib/splits_one.wgsl?raw";
+import splitsWorkgroup from "../../shaders/lib/splits_workgroup.wgsl?raw";
+import source from "../../shaders/matmul.wgsl?raw";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Step } from "../gpu/program.ts";
+import { dequantOf, type MatrixPiece, stackCode, stacksOf } from "./matrix.ts";
+import { makeStep } from "./step.ts";
+
+export interface MatmulArgs {
+  /** Stacked in this order: their rows are consecutive columns of `y`. All have the same `cols`. */
+  readonly matrices: readonly MatrixPiece[];
+  /** [tokens rounded up to `tile`, cols] f32 */
+  readonly x: GPUBuffer;
+  /** [tokens, Σ rows] f32 */
+  readonly y: GPUBuffer;
+  /** Tokens a lane computes side by side; 1 for decode. */
+  readonly tile: number;
+  /** Add to what `y` holds. */
+  readonly add?: boolean;
+}
+
+const LANES = 64;
+
+/** y = x·Wᵀ: one step for each buffer and weight type among the matrices. */
+export function matmul(gpu: Gpu, { matrices, x, y, tile, add = false }: MatmulArgs): Step[] {
+  const outCols = matrices.reduce((sum, { rows }) => sum + rows, 0);
+  // One token is too little work for wide hardware with a lane per row: share rows there.
+  const splits = tile > 1 || gpu.software ? 1 : 4;
+  const rowLanes = LANES / splits;
+  return stacksOf(matrices).map(({ stack, buffer, type, rows, cols }) =>
+    makeStep(gpu, {
+      label: "matmul",
+      source,
+      constants: {
+        LANES,
+        ROW_LANES: rowLanes,
+        SPLITS: splits,
+        TILE: tile,
+        ROWS: rows,
+        COLS: cols,
+        OUT_COLS: outCols,
+      },
+      snippets: [
+        ...dequantOf([type]),
+        stackCode(stack, type, cols),
+        splits === 1 ? splitsOne : splitsWorkgroup,
+        add ? epilogueAdd : epilogueStore,
+      ],
+      buffers: { weights: buffer, x, y },
+      grid: (tokens) => [Math.ceil(rows / rowLanes), Math.ceil(tokens / tile)],
+    }),
+  );
+}

@@ -1,0 +1,121 @@
+import dequantF16 from "../../shaders/lib/dequant_f16.wgsl?raw";
+import dequantF32 from "../../shaders/lib/dequant_f32.wgsl?raw";
+import dequantQ4_0 from "../../shaders/lib/dequant_q4_0.wgsl?raw";
+import dequantQ4_K from "../../shaders/lib/dequant_q4_k.wgsl?raw";
+import dequantQ6_K from "../../shaders/lib/dequant_q6_k.wgsl?raw";
+import dequantQ8_0 from "../../shaders/lib/dequant_q8_0.wgsl?raw";
+import halfAt from "../../shaders/lib/half_at.wgsl?raw";
+import nibbles from "../../shaders/lib/nibbles.wgsl?raw";
+import type { TensorType } from "../quant/formats.ts";
+
+/** Bytes of the unit that shaders address weights in, `vec4u`. */
+export const VECTOR_BYTES = 16;
+
+/** Rows of a matrix in a GPU buffer, in the layout of `quant/layout.ts`. */
+export interface MatrixPiece {
+  readonly buffer: GPUBuffer;
+  readonly type: TensorType;
+  /** First vector of the matrix in the buffer. */
+  readonly base: number;
+  readonly rows: number;
+  readonly cols: number;
+  /** First vector of one f32 per row, added to the product. */
+  readonly bias?: number;
+  /** First vector of a single f32 that multiplies the product, before the bias. */
+  readonly scale?: number;
+}
+
+const dequantSnippets: Partial<Record<TensorType, readonly string[]>> = {
+  F32: [dequantF32],
+  F16: [dequantF16],
+  Q8_0: [halfAt, dequantQ8_0],
+  Q4_0: [halfAt, nibbles, dequantQ4_0],
+  Q4_K: [nibbles, dequantQ4_K],
+  Q6_K: [halfAt, nibbles, dequantQ6_K],
+};
+
+export function dequantOf(types: readonly TensorType[]): string[] {
+  return types.flatMap((type) => {
+    const snippets = dequantSnippets[type];
+    if (!snippets) throw new Error(`no shader reads ${type}`);
+    return [...snippets];
+  });
+}
+
+/** A piece and the output row its first row goes to. */
+export interface StackedPiece {
+  readonly piece: MatrixPiece;
+  readonly out: number;
+}
+
+/** Pieces of one type in one buffer, which one step can read. */
+export interface Stack {
+  readonly stack: readonly StackedPiece[];
+  readonly buffer: GPUBuffer;
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** Puts the rows of `pieces` one after the other as outputs and sorts the pieces by buffer and type. */
+export function stacksOf(pieces: readonly MatrixPiece[]): Stack[] {
+  const stacks: { buffer: GPUBuffer; type: TensorType; rows: number; cols: number; stack: StackedPiece[] }[] = [];
+  let out = 0;
+  for (const piece of pieces) {
+    const { buffer, type, rows, cols } = piece;
+    let home = stacks.find((stack) => stack.buffer === buffer && stack.type === type);
+    if (!home) {
+      home = { buffer, type, rows: 0, cols, stack: [] };
+      stacks.push(home);
+    }
+    home.stack.push({ piece, out });
+    home.rows += rows;
+    out += rows;
+  }
+  return stacks;
+}
+
+/**
+ * WGSL for several matrices of one type and input as one: `piece(row)` finds the matrix of a row, `weight`,
+ * `scale` and `bias` read it. Selection is by value, not by branch, so that it costs no divergence.
+ */
+export function stackCode(stack: readonly StackedPiece[], type: TensorType, cols: number): string {
+  const NONE = 0xffffffff;
+  let first = 0;
+  const cases = stack.map(({ piece, out }) => {
+    const { base, rows, bias = NONE, scale = NONE } = piece;
+    const fields = [`${base}u`, `${rows}u`, `row - ${first}u`, `row - ${first}u + ${out}u`, `${bias}u`, `${scale}u`];
+    const line = `  if (row >= ${first}u) { p = Piece(${fields.join(", ")}); }`;
+    first += rows;
+    return line;
+  });
+  const any = (key: "bias" | "scale") => stack.some(({ piece }) => piece[key] !== undefined);
+  return [
+    "struct Piece { base: u32, rows: u32, row: u32, out: u32, bias: u32, scale: u32 }",
+    `fn piece(row: u32) -> Piece {\n  var p: Piece;\n${cases.join("\n")}\n  return p;\n}`,
+    `fn weight(p: Piece, group: u32) -> array<vec4f, 8> {`,
+    `  return dequant_${type.toLowerCase()}(p.base, p.rows, ${cols}u, p.row, group);\n}`,
+    optional("scale", "p: Piece", any("scale"), "1.0", "p.scale", "0u"),
+    optional("bias", "p: Piece", any("bias"), "0.0", "p.bias", "p.row"),
+  ].join("\n");
+}
+
+/** A function that reads the f32 at index `at` of vector `vector`, or gives `neutral` where there is none. */
+function optional(name: string, of: string, some: boolean, neutral: string, vector: string, at: string): string {
+  if (!some) return `fn ${name}(${of}) -> f32 { return ${neutral}; }`;
+  const read = `bitcast<f32>(weights[${vector} + ${at} / 4u][${at} % 4u])`;
+  return `fn ${name}(${of}) -> f32 {\n  if (${vector} == 0xffffffffu) { return ${neutral}; }\n  return ${read};\n}`;
+}
+
+/** One matrix of an expert page: `base` and `scale` count vectors from the start of the page. */
+export type PageMatrix = Omit<MatrixPiece, "buffer" | "bias">;
+
+/** WGSL `name(page, row, group)` and `name_scale(page)` for a matrix inside a page at vector `page`. */
+export function pageMatrixCode(name: string, { type, base, rows, cols, scale }: PageMatrix): string {
+  const vector = scale === undefined ? "0u" : `(page + ${scale}u)`;
+  return [
+    `fn ${name}(page: u32, row: u32, group: u32) -> array<vec4f, 8> {`,
+    `  return dequant_${type.toLowerCase()}(page + ${base}u, ${rows}u, ${cols}u, row, group);\n}`,
+    optional(`${name}_scale`, "page: u32", scale !== undefined, "1.0", vector, "0u"),
+  ].join("\n");
+}

@@ -1,0 +1,61 @@
+import source from "../../shaders/rope_kv.wgsl?raw";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Step } from "../gpu/program.ts";
+import type { VectorPiece } from "./rmsnorm.ts";
+import { makeStep, reduction } from "./step.ts";
+
+export interface RopeKvArgs {
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** Elements of a head, a multiple of 4. */
+  readonly headSize: number;
+  /** Leading elements of a head that are rotated, even. */
+  readonly rotary: number;
+  /** Pairs are neighbours rather than halves. */
+  readonly interleaved: boolean;
+  /** Positions the cache has room for. */
+  readonly context: number;
+  /** Per-head RMSNorm weights [headSize]; both in the same buffer where both are there. */
+  readonly normQ?: VectorPiece | undefined;
+  readonly normK?: VectorPiece | undefined;
+  readonly epsilon: number;
+  /** [tokens, (heads + 2 kvHeads) · headSize] f32: q heads, k heads, v heads */
+  readonly qkv: GPUBuffer;
+  /** [context, rotary / 2] pairs of f32: cos and sin, times the rope's magnitude */
+  readonly table: GPUBuffer;
+  /** [tokens, heads, headSize] f32 */
+  readonly q: GPUBuffer;
+  /** [kvHeads, headSize / 4, context, 4] f32 */
+  readonly keys: GPUBuffer;
+  /** [kvHeads, context, headSize] f32 */
+  readonly values: GPUBuffer;
+}
+
+/** Normalises and rotates q and k, and stores k and v in the cache. */
+export function rope_kv(gpu: Gpu, args: RopeKvArgs): Step {
+  const { lanes, snippet, enable } = reduction(gpu, 32);
+  const { heads, kvHeads, headSize, normQ, normK, table, qkv, q, keys, values } = args;
+  return makeStep(gpu, {
+    label: "rope_kv",
+    source,
+    enable,
+    constants: {
+      LANES: lanes,
+      SHARED: 1,
+      HEADS: heads,
+      KV_HEADS: kvHeads,
+      HEAD: headSize,
+      ROTARY: args.rotary,
+      INTERLEAVED: args.interleaved,
+      CONTEXT: args.context,
+      NORM_Q: normQ !== undefined,
+      NORM_K: normK !== undefined,
+      BASE_Q: normQ?.base ?? 0,
+      BASE_K: normK?.base ?? 0,
+      EPSILON: { f32: args.epsilon },
+    },
+    snippets: [snippet],
+    buffers: { weights: (normQ ?? normK)?.buffer ?? table, qkv, table, q, keys, values },
+    grid: (tokens) => [heads + 2 * kvHeads, tokens],
+  });
+}

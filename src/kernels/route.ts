@@ -1,0 +1,52 @@
+import isNumber from "../../shaders/lib/is_number.wgsl?raw";
+import routeSet from "../../shaders/lib/route_set.wgsl?raw";
+import source from "../../shaders/route.wgsl?raw";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Step } from "../gpu/program.ts";
+import { makeStep, reduction } from "./step.ts";
+
+/** u32 in a page table for an expert that has no slot; also the fault word when there is no fault. */
+export const ABSENT = 0xffffffff;
+/** Bytes of a Route: expert, slot, weight. */
+export const ROUTE_BYTES = 12;
+
+export interface RouteArgs {
+  readonly experts: number;
+  /** Experts chosen per token. */
+  readonly topK: number;
+  /** Weights of the chosen sum to 1; else they are the softmax over all experts. */
+  readonly renormalise: boolean;
+  readonly weightScale: number;
+  /** [tokens, experts] f32 */
+  readonly logits: GPUBuffer;
+  /** One site's row of the page table: its layer, then a slot or ABSENT for each expert, u32 */
+  readonly pageTable: GPUBufferBinding;
+  /** [tokens, topK] Route */
+  readonly routes: GPUBuffer;
+  /** [tokens] u32 */
+  readonly counts: GPUBuffer;
+  /** u32 */
+  readonly fault: GPUBuffer;
+}
+
+/** RouteSet of each token: top-k experts, weights, slots. */
+export function route(gpu: Gpu, args: RouteArgs): Step {
+  const { lanes, snippet, enable } = reduction(gpu, 32);
+  const { logits, pageTable, routes, counts, fault } = args;
+  return makeStep(gpu, {
+    label: "route",
+    source,
+    enable,
+    constants: {
+      LANES: lanes,
+      SHARED: 1,
+      EXPERTS: args.experts,
+      ROUTES: args.topK,
+      RENORM: args.renormalise,
+      WEIGHT_SCALE: { f32: args.weightScale },
+    },
+    snippets: [snippet, isNumber, routeSet],
+    buffers: { logits, page_table: pageTable, routes, counts, fault },
+    grid: (tokens) => [1, tokens],
+  });
+}

@@ -1,0 +1,109 @@
+import type { EngineGenerateOptions, EngineService, GenerateOptions, LoadedModel, ModelInfo, Stats } from "./api.ts";
+import { SluiceError, throwIfAborted } from "./errors.ts";
+import { tokenizerFromGguf } from "./text/from_gguf.ts";
+import type { Tokenizer } from "./text/tokenizer.ts";
+
+/** A loaded model: text in, text out. Made by `loadModel`. */
+export class Model {
+  readonly info: ModelInfo;
+  /** Absent where the file has no vocabulary that can be used; ids work all the same. */
+  readonly tokenizer: Tokenizer | undefined;
+  readonly #noTokenizer: unknown;
+  readonly #engine: EngineService;
+
+  constructor(engine: EngineService, { info, vocabulary }: LoadedModel) {
+    this.#engine = engine;
+    this.info = info;
+    try {
+      this.tokenizer = tokenizerFromGguf(vocabulary);
+    } catch (error) {
+      this.#noTokenizer = error;
+    }
+  }
+
+  /**
+   * Continues `prompt`, piece by piece. Stops at an end-of-sequence token, after `maxTokens`, or when the
+   * context is full. Leaving the loop early ends the generation.
+   * @throws SluiceError `bad-request`, `context-full`, `aborted`, `device-lost`, `unsupported-model` (no vocabulary)
+   */
+  async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
+    const tokenizer = this.#requireTokenizer();
+    const text = tokenizer.stream({ continuation: true });
+    for await (const id of this.generateTokens(tokenizer.encode(prompt), options)) {
+      const piece = text.push(id);
+      if (piece !== "") yield piece;
+    }
+    const rest = text.flush();
+    if (rest !== "") yield rest;
+  }
+
+  /** As `generate`, from ids to ids. */
+  async *generateTokens(
+    prompt: readonly number[],
+    options: GenerateOptions = {},
+  ): AsyncGenerator<number, void, undefined> {
+    const { signal } = options;
+    const settings = engineOptions(options, this.tokenizer?.stopTokens ?? []);
+    throwIfAborted(signal);
+    const abort = () => void this.#engine.abort();
+    signal?.addEventListener("abort", abort);
+    try {
+      const stream = await this.#engine.generate(prompt, settings);
+      try {
+        for (let ids = await stream.next(); ids; ids = await stream.next()) {
+          for (const id of ids) {
+            throwIfAborted(signal);
+            yield id;
+          }
+        }
+      } finally {
+        await stream.stop();
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. */
+  logits(prompt: readonly number[]): Promise<Float32Array> {
+    return this.#engine.logits(prompt);
+  }
+
+  /** What the load and the latest generation measured. */
+  stats(): Promise<Stats> {
+    return this.#engine.stats();
+  }
+
+  /** Ends what is running and frees the GPU. Weights stay on disk. */
+  dispose(): Promise<void> {
+    return this.#engine.dispose();
+  }
+
+  #requireTokenizer(): Tokenizer {
+    if (this.tokenizer) return this.tokenizer;
+    throw new SluiceError("unsupported-model", `${this.info.name} has no vocabulary that can be used`, {
+      remedy: "Give token ids to `generateTokens` instead of text.",
+      cause: this.#noTokenizer,
+    });
+  }
+}
+
+/** Fills in defaults. @throws SluiceError `bad-request` with the value and its range */
+function engineOptions(options: GenerateOptions, stopTokens: readonly number[]): EngineGenerateOptions {
+  const { temperature = 0, topK = 0, topP = 1, maxTokens = Number.MAX_SAFE_INTEGER } = options;
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+  requireInRange("temperature", temperature, 0, 1e6);
+  requireInRange("topK", topK, 0, 2 ** 32 - 1, true);
+  requireInRange("topP", topP, 0, 1);
+  requireInRange("seed", seed, 0, 2 ** 32 - 1, true);
+  requireInRange("maxTokens", maxTokens, 0, Number.MAX_SAFE_INTEGER, true);
+  return { temperature, topK, topP, seed, maxTokens, stopTokens };
+}
+
+function requireInRange(name: string, value: number, least: number, most: number, whole = false): void {
+  if (value >= least && value <= most && (!whole || Number.isInteger(value))) return;
+  throw new SluiceError("bad-request", `${name} is ${value}`, {
+    remedy: `Use a ${whole ? "whole number" : "number"} from ${least} to ${most}.`,
+    details: { [name]: value, least, most },
+  });
+}

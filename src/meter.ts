@@ -1,0 +1,71 @@
+import type { Stats } from "./api.ts";
+import type { GpuCounters } from "./gpu/gpu.ts";
+import type { StoreStats } from "./store/service.ts";
+
+/** Times a model's load and its latest generation, from the counters others keep. */
+export class Meter {
+  #loadStart = 0;
+  #loadMs = 0;
+  #start = 0;
+  #firstToken = 0;
+  #last = 0;
+  #promptTokens = 0;
+  #decodedTokens = 0;
+  #atFirstToken: GpuCounters | undefined;
+  #atLast: GpuCounters | undefined;
+  #bytesFetchedBeforeFirstToken: number | undefined;
+
+  startLoad(): void {
+    this.#loadStart = performance.now();
+  }
+
+  endLoad(): void {
+    this.#loadMs = performance.now() - this.#loadStart;
+  }
+
+  startPrompt(tokens: number): void {
+    this.#start = performance.now();
+    this.#promptTokens = tokens;
+    this.#decodedTokens = 0;
+    this.#firstToken = 0;
+  }
+
+  /** The prompt's own token is there; what follows is decode. */
+  firstToken(counters: GpuCounters, bytesFetched: number): void {
+    this.#firstToken = performance.now();
+    this.#last = this.#firstToken;
+    this.#atFirstToken = { ...counters };
+    this.#atLast = this.#atFirstToken;
+    this.#bytesFetchedBeforeFirstToken ??= bytesFetched;
+  }
+
+  decoded(tokens: number, counters: GpuCounters): void {
+    this.#last = performance.now();
+    this.#decodedTokens += tokens;
+    this.#atLast = { ...counters };
+  }
+
+  stats(counters: GpuCounters | undefined, store: StoreStats): Stats {
+    const decodeSeconds = (this.#last - this.#firstToken) / 1000;
+    const prefillMs = this.#firstToken === 0 ? 0 : this.#firstToken - this.#start;
+    const perToken = (key: keyof GpuCounters) =>
+      ratio((this.#atLast?.[key] ?? 0) - (this.#atFirstToken?.[key] ?? 0), this.#decodedTokens);
+    return {
+      loadMs: this.#loadMs,
+      timeToFirstTokenMs: prefillMs,
+      prefillTokensPerSecond: ratio(this.#promptTokens, prefillMs / 1000),
+      decodeTokensPerSecond: ratio(this.#decodedTokens, decodeSeconds),
+      bytesFetched: store.bytesFetched,
+      bytesFetchedBeforeFirstToken: this.#bytesFetchedBeforeFirstToken ?? store.bytesFetched,
+      bytesUploadedPerToken: perToken("bytesUploaded"),
+      dispatchesPerToken: perToken("dispatches"),
+      readbacksPerToken: perToken("readbacks"),
+      gpuBytes: counters?.bytesAllocated ?? 0,
+      hostBytesPeak: store.hostBytesPeak,
+    };
+  }
+}
+
+function ratio(amount: number, per: number): number {
+  return per > 0 ? amount / per : 0;
+}

@@ -1,0 +1,161 @@
+import type { TensorType } from "../quant/formats.ts";
+import { align, placePlanes } from "../quant/layout.ts";
+import type { PagePart, PagePlan } from "../quant/page.ts";
+import type { TensorInfo } from "../source/model_file.ts";
+import type { Block, ExpertSpec, Linear, ModelPlan, NormSpec } from "./plan.ts";
+
+/** Dense tensors travel in pages of at most this size, unless a single row is larger. */
+export const PIECE_BYTES = 16 * 1024 * 1024;
+const PART_ALIGNMENT_BYTES = 256;
+
+/** Every page of a model, and which of them belong together in a GPU buffer. */
+export interface ModelPages {
+  readonly pages: readonly PagePlan[];
+  /** Dense pages: the embedding, each layer, the output. A group shares buffers. */
+  readonly denseGroups: readonly (readonly PagePlan[])[];
+  /** Expert pages: [site][expert]. */
+  readonly sites: readonly (readonly PagePlan[])[];
+  /** Bytes of the model file behind all pages. */
+  readonly sourceBytes: number;
+}
+
+/** Cuts a model into pages. The order of pages is the order they are best fetched in. */
+export function planPages(plan: ModelPlan): ModelPages {
+  const pages: PagePlan[] = [];
+  const add = (label: string, parts: readonly PagePart[]): PagePlan => {
+    const last = parts.at(-1);
+    const bytes = last ? align(last.offset + last.bytes, PART_ALIGNMENT_BYTES) : 0;
+    const page = { index: pages.length, label, parts, bytes };
+    pages.push(page);
+    return page;
+  };
+  const denseGroup = (label: string, units: readonly Unit[]) => packUnits(units).map((parts) => add(label, parts));
+  const denseGroups = [denseGroup("embedding", [linearUnit(plan.embedding)])];
+  const sites: PagePlan[][] = [];
+  plan.layers.forEach(({ blocks }, l) => {
+    denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
+    for (const block of blocks) {
+      if (block.kind !== "feed-forward" || !block.moe) continue;
+      const { table, experts } = block.moe;
+      sites.push(
+        table.flatMap(({ first, count, spec }) =>
+          Array.from({ length: count }, (_, i) =>
+            add(`layer ${l} expert ${first + i}`, expertParts(spec, first + i, experts)),
+          ),
+        ),
+      );
+    }
+  });
+  const tied = plan.output.weight === plan.embedding.weight;
+  const head = [vectorUnit([plan.finalNorm.weight]), ...(tied ? [] : [linearUnit(plan.output)])];
+  denseGroups.push(denseGroup("output", head));
+  const sourceBytes = pages.flatMap(({ parts }) => parts).reduce((sum, { source }) => sum + source.bytes, 0);
+  return { pages, denseGroups, sites, sourceBytes };
+}
+
+/** Tensors that must lie in the same page: a matrix with its bias and scale, or small vectors. */
+interface Unit {
+  readonly matrix?: TensorInfo;
+  readonly vectors: readonly TensorInfo[];
+}
+
+/** A part before it is placed in a page. */
+type Unplaced = Omit<PagePart, "offset">;
+
+function linearUnit({ weight, bias, scale }: Linear): Unit {
+  return { matrix: weight, vectors: [bias, scale].filter((tensor) => tensor !== undefined) };
+}
+
+function vectorUnit(vectors: readonly TensorInfo[]): Unit {
+  return { vectors };
+}
+
+function blockUnits(block: Block): Unit[] {
+  const norm = vectorUnit([block.norm.weight]);
+  if (block.kind === "attention") {
+    const headNorms = [block.qNorm, block.kNorm].filter((spec): spec is NormSpec => spec !== undefined);
+    const linears = [block.q, block.k, block.v, block.output].map(linearUnit);
+    return [norm, vectorUnit(headNorms.map(({ weight }) => weight)), ...linears];
+  }
+  if (block.kind === "feed-forward") return [norm, ...(block.moe?.router.logits.layers ?? []).map(linearUnit)];
+  return [norm];
+}
+
+/** Parts of each page of a group: units in order, a new page where the next would make it too large. */
+function packUnits(units: readonly Unit[]): PagePart[][] {
+  const pages: PagePart[][] = [[]];
+  let end = 0;
+  for (const parts of units.flatMap(piecesOf)) {
+    const bytes = parts.reduce((sum, part) => sum + align(part.bytes, PART_ALIGNMENT_BYTES), 0);
+    if (end > 0 && end + bytes > PIECE_BYTES) {
+      pages.push([]);
+      end = 0;
+    }
+    for (const part of parts) {
+      pages.at(-1)?.push({ ...part, offset: end });
+      end += align(part.bytes, PART_ALIGNMENT_BYTES);
+    }
+  }
+  return pages.filter((parts) => parts.length > 0);
+}
+
+/** A unit's parts; a matrix above PIECE_BYTES becomes row ranges, each with its share of the bias. */
+function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
+  if (!matrix) return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
+  const [rows = 1, cols = 1] = matrix.shape;
+  const rowBytes = placePlanes(matrix.type, rows, cols).bytes / rows;
+  const rowsEach = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / rowBytes)));
+  const pieces: Unplaced[][] = [];
+  for (let first = 0; first < rows; first += rowsEach) {
+    const count = Math.min(rowsEach, rows - first);
+    const shares = vectors.map((vector) =>
+      length(vector) === rows ? vectorPart(vector, first, count) : vectorPart(vector, 0, length(vector)),
+    );
+    pieces.push([matrixPart(matrix, matrix.type, first, count, cols), ...shares]);
+  }
+  return pieces;
+}
+
+/** One expert's matrices and scales out of the stacked tensors. */
+function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePart[] {
+  if (spec.kind !== "gated") throw new Error(`${spec.kind} experts have no page`);
+  const parts = [spec.gate, spec.up, spec.down].flatMap(({ weight, scale }) => {
+    const [rows = 1, cols = 1] = weight.shape.slice(-2);
+    const matrix = matrixPart(weight, weight.type, expert * rows, rows, cols);
+    return scale && length(scale) === experts ? [matrix, vectorPart(scale, expert, 1)] : [matrix];
+  });
+  let offset = 0;
+  return parts.map((part) => {
+    const placed = { ...part, offset };
+    offset += align(part.bytes, PART_ALIGNMENT_BYTES);
+    return placed;
+  });
+}
+
+function length({ shape }: TensorInfo): number {
+  return product(shape);
+}
+
+function product(shape: readonly number[]): number {
+  return shape.reduce((all, n) => all * n, 1);
+}
+
+function matrixPart(
+  { name, type, shape, offset, bytes }: TensorInfo,
+  stored: TensorType,
+  firstRow: number,
+  rows: number,
+  cols: number,
+): Unplaced {
+  const rowBytes = bytes / (product(shape) / cols);
+  const source = { offset: offset + firstRow * rowBytes, bytes: rows * rowBytes };
+  return { tensor: name, type, stored, rows, cols, source, bytes: placePlanes(stored, rows, cols).bytes };
+}
+
+/** A vector is one row of F32. */
+function vectorPart(tensor: TensorInfo, first: number, count: number): Unplaced {
+  const each = tensor.bytes / length(tensor);
+  const source = { offset: tensor.offset + first * each, bytes: count * each };
+  const { name, type } = tensor;
+  return { tensor: name, type, stored: "F32", rows: 1, cols: count, source, bytes: placePlanes("F32", 1, count).bytes };
+}

@@ -1,0 +1,24 @@
+import { expose, proxy, transfer } from "comlink";
+import type { EngineRequest, EngineService } from "./api.ts";
+import { Engine } from "./engine.ts";
+import { Gpu } from "./gpu/gpu.ts";
+import { connectStore } from "./store/serve.ts";
+import { registerWire } from "./wire.ts";
+
+/** Speaks for a new engine on a port, with its store behind another. */
+export function serveEngine({ port, store }: EngineRequest): void {
+  registerWire();
+  const engine = new Engine(connectStore(store), () => Gpu.request());
+  const service: EngineService = {
+    load: (spec, options, onProgress) => engine.load(spec, options, onProgress),
+    generate: async (prompt, options) => proxy(await engine.generate(prompt, options)),
+    logits: async (prompt) => {
+      const rows = await engine.logits(prompt);
+      return transfer(rows, [rows.buffer]);
+    },
+    stats: () => engine.stats(),
+    abort: () => engine.abort(),
+    dispose: () => engine.dispose(),
+  };
+  expose(service, port);
+}

@@ -1,0 +1,48 @@
+import type { ModelFile } from "../source/model_file.ts";
+
+/** What the catalogue holds of a model. */
+export interface ModelRecord {
+  readonly id: string;
+  readonly file: ModelFile;
+  /** Fingerprint of the page list last declared; empty before the first. */
+  readonly layout: string;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+}
+
+/** What a page must be to be served. Written in the same transaction as its bytes. */
+export interface PageSum {
+  readonly bytes: number;
+  /** Hexadecimal. */
+  readonly sha256: string;
+  /** Fingerprint of the page list it was made for. */
+  readonly layout: string;
+}
+
+/** A page as it was found. Either half may be missing after a torn write. */
+export interface StoredPage {
+  readonly bytes: ArrayBuffer | undefined;
+  readonly sum: PageSum | undefined;
+}
+
+/**
+ * Where catalogue and pages are kept. It stores and finds; whether a page is sound is judged by who reads it.
+ * Methods reject with what the platform throws; a full disk is a DOMException named QuotaExceededError.
+ */
+export interface Backend {
+  model(id: string): Promise<ModelRecord | undefined>;
+  /** Adds or replaces a model's record. */
+  putModel(record: ModelRecord): Promise<void>;
+  /** Forgets a model and its pages. */
+  dropModel(id: string): Promise<void>;
+  page(modelId: string, index: number): Promise<StoredPage>;
+  /** Takes its own copy of `bytes` before it returns, so the caller may transfer them at once. */
+  putPage(modelId: string, index: number, bytes: ArrayBuffer, sum: PageSum): Promise<void>;
+  dropPage(modelId: string, index: number): Promise<void>;
+  dropPages(modelId: string): Promise<void>;
+  close(): void;
+}
+
+export function isQuotaError(error: unknown): boolean {
+  return error instanceof Error && error.name === "QuotaExceededError";
+}

@@ -1,0 +1,49 @@
+import type { PagePlan } from "../quant/page.ts";
+import { PAGE_LAYOUT_VERSION } from "../quant/repack.ts";
+import type { PageSum, StoredPage } from "./backend.ts";
+
+/** SHA-256 in hexadecimal. The bytes are copied at the call. */
+export async function sha256(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Names a page list together with the layout its pages are in: equal names, equal bytes in every page. */
+export async function layoutFingerprint(pages: readonly PagePlan[]): Promise<string> {
+  const list = pages.map(({ index, bytes, parts }) => [
+    index,
+    bytes,
+    parts.map(({ tensor, type, stored, rows, cols, source, offset, bytes }) => [
+      tensor,
+      type,
+      stored,
+      rows,
+      cols,
+      source.offset,
+      source.bytes,
+      offset,
+      bytes,
+    ]),
+  ]);
+  return sha256(new TextEncoder().encode(JSON.stringify([PAGE_LAYOUT_VERSION, list])));
+}
+
+/**
+ * The page's bytes if they are what was once written for this page list; `missing` if none were;
+ * `corrupt` if something else is there.
+ */
+export async function verify(
+  stored: StoredPage,
+  pageBytes: number,
+  layout: string,
+): Promise<ArrayBuffer | "missing" | "corrupt"> {
+  const { bytes, sum } = stored;
+  if (!bytes && !sum) return "missing";
+  if (sum && sum.layout !== layout) return "missing";
+  if (!bytes || !sum || sum.bytes !== pageBytes || bytes.byteLength !== pageBytes) return "corrupt";
+  return (await sha256(bytes)) === sum.sha256 ? bytes : "corrupt";
+}
+
+export async function pageSum(bytes: ArrayBuffer, layout: string): Promise<PageSum> {
+  return { bytes: bytes.byteLength, sha256: await sha256(bytes), layout };
+}

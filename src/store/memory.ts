@@ -1,0 +1,67 @@
+import type { Backend, ModelRecord, PageSum, StoredPage } from "./backend.ts";
+
+interface KeptPage {
+  readonly bytes: ArrayBuffer;
+  readonly sum: PageSum;
+}
+
+/**
+ * Keeps pages in memory, up to a limit, and the catalogue. With a limit of 0 every page is fetched each time:
+ * what remains where the browser offers no storage.
+ */
+export class MemoryBackend implements Backend {
+  readonly #capacityBytes: number;
+  readonly #models = new Map<string, ModelRecord>();
+  readonly #pages = new Map<string, Map<number, KeptPage>>();
+  #keptBytes = 0;
+
+  constructor(capacityBytes: number) {
+    this.#capacityBytes = capacityBytes;
+  }
+
+  async model(id: string): Promise<ModelRecord | undefined> {
+    return this.#models.get(id);
+  }
+
+  async putModel(record: ModelRecord): Promise<void> {
+    this.#models.set(record.id, record);
+  }
+
+  async dropModel(id: string): Promise<void> {
+    this.#models.delete(id);
+    await this.dropPages(id);
+  }
+
+  async page(modelId: string, index: number): Promise<StoredPage> {
+    const kept = this.#pages.get(modelId)?.get(index);
+    return { bytes: kept?.bytes.slice(0), sum: kept?.sum };
+  }
+
+  async putPage(modelId: string, index: number, bytes: ArrayBuffer, sum: PageSum): Promise<void> {
+    const pages = this.#pages.get(modelId) ?? new Map<number, KeptPage>();
+    const replaced = pages.get(index)?.bytes.byteLength ?? 0;
+    const keptBytes = this.#keptBytes + bytes.byteLength - replaced;
+    if (keptBytes > this.#capacityBytes) {
+      throw new DOMException(`${keptBytes} bytes, ${this.#capacityBytes} allowed`, "QuotaExceededError");
+    }
+    this.#keptBytes = keptBytes;
+    this.#pages.set(modelId, pages.set(index, { bytes: bytes.slice(0), sum }));
+  }
+
+  async dropPage(modelId: string, index: number): Promise<void> {
+    const pages = this.#pages.get(modelId);
+    this.#keptBytes -= pages?.get(index)?.bytes.byteLength ?? 0;
+    pages?.delete(index);
+  }
+
+  async dropPages(modelId: string): Promise<void> {
+    for (const { bytes } of this.#pages.get(modelId)?.values() ?? []) this.#keptBytes -= bytes.byteLength;
+    this.#pages.delete(modelId);
+  }
+
+  close(): void {
+    this.#models.clear();
+    this.#pages.clear();
+    this.#keptBytes = 0;
+  }
+}

@@ -1,0 +1,129 @@
+import { abortedError, SluiceError } from "../errors.ts";
+import type { PagePlan } from "../quant/page.ts";
+import { openSource } from "../source/open.ts";
+import type { Source, SourceSpec } from "../source/source.ts";
+import { WriteBehind } from "./limits.ts";
+
+interface Taker {
+  resolve(bytes: ArrayBuffer): void;
+  reject(error: unknown): void;
+}
+
+/** A page on its way, and everyone who waits for it. */
+export class Flight {
+  readonly page: PagePlan;
+  /** A record was found that could not be served. */
+  wasCorrupt = false;
+  readonly #takers: Taker[] = [];
+
+  constructor(page: PagePlan) {
+    this.page = page;
+  }
+
+  join(): Promise<ArrayBuffer> {
+    return new Promise((resolve, reject) => this.#takers.push({ resolve, reject }));
+  }
+
+  /** The first taker gets `bytes`, the others copies, made now: the first may transfer it away. */
+  deliver(bytes: ArrayBuffer): void {
+    for (const [i, taker] of this.#takers.entries()) taker.resolve(i === 0 ? bytes : bytes.slice(0));
+    this.#takers.length = 0;
+  }
+
+  fail(error: unknown): void {
+    for (const taker of this.#takers) taker.reject(error);
+    this.#takers.length = 0;
+  }
+}
+
+/** One model in use: its header, its page list, its source while one is needed, and what is under way. */
+export class OpenModel {
+  readonly id: string;
+  readonly spec: SourceSpec;
+  /** Calls of `open` that were not closed. */
+  users = 0;
+  layout = "";
+  pages: ReadonlyMap<number, PagePlan> = new Map();
+  readonly writes = new WriteBehind();
+  /** The first write that failed for another reason than a full disk. */
+  writeError: unknown;
+  storageFull = false;
+  #flights = new Map<number, Flight>();
+  #work = new AbortController();
+  #source: Promise<Source> | undefined;
+  #opened: Source | undefined;
+
+  constructor(id: string, spec: SourceSpec) {
+    this.id = id;
+    this.spec = spec;
+  }
+
+  /** Fires when what is running now is aborted; later work gets another signal. */
+  get signal(): AbortSignal {
+    return this.#work.signal;
+  }
+
+  get bytesFetched(): number {
+    return this.#opened?.bytesFetched ?? 0;
+  }
+
+  abort(): void {
+    this.#work.abort();
+    const error = abortedError(this.#work.signal.reason);
+    for (const flight of this.#flights.values()) flight.fail(error);
+    this.#flights = new Map();
+    this.#work = new AbortController();
+    // A source that is still opening ends with what was aborted; later work must not wait for that one.
+    if (!this.#opened) this.#source = undefined;
+  }
+
+  flight(index: number): Flight | undefined {
+    return this.#flights.get(index);
+  }
+
+  startFlight(page: PagePlan): Flight {
+    const flight = new Flight(page);
+    this.#flights.set(page.index, flight);
+    return flight;
+  }
+
+  /** @throws SluiceError `bad-request` for a page that was not declared. */
+  page(index: number): PagePlan {
+    const page = this.pages.get(index);
+    if (page) return page;
+    throw new SluiceError(
+      "bad-request",
+      `page ${index} of ${this.id} is not among its ${this.pages.size} pages`,
+      {
+        remedy: "Declare the model's pages with plan() before they are read.",
+        details: { modelId: this.id, page: index, pages: this.pages.size },
+      },
+    );
+  }
+
+  /** From now on a read of this page starts anew. */
+  endFlight(flight: Flight): void {
+    const { index } = flight.page;
+    if (this.#flights.get(index) === flight) this.#flights.delete(index);
+  }
+
+  /** The source, opened when it is first needed. */
+  source(): Promise<Source> {
+    if (this.#source) return this.#source;
+    const opening = openSource(this.spec, this.signal).then((source) => {
+      this.#opened = source;
+      return source;
+    });
+    this.#source = opening;
+    opening.catch(() => {
+      if (this.#source === opening) this.#source = undefined;
+    });
+    return opening;
+  }
+
+  close(): void {
+    this.#opened?.close();
+    this.#opened = undefined;
+    this.#source = undefined;
+  }
+}

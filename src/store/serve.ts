@@ -1,0 +1,65 @@
+import { expose, transfer, wrap } from "comlink";
+import { registerWire } from "../wire.ts";
+import type { Backend } from "./backend.ts";
+import { IndexedDbBackend } from "./indexeddb.ts";
+import { MemoryBackend } from "./memory.ts";
+import { ModelStore } from "./model_store.ts";
+import type { StoreService } from "./service.ts";
+
+/** Where pages are kept: on disk, or in the worker's memory for as long as it lives. */
+export type StoreKind = "indexeddb" | "memory";
+
+/** What a store worker is sent, with `port` transferred. */
+export interface StoreRequest {
+  readonly port: MessagePort;
+  readonly kind: StoreKind;
+}
+
+/** Pages beyond this are fetched each time when `memory` is asked for. */
+const MEMORY_STORE_BYTES = 256 * 2 ** 20;
+
+/** Where the browser offers no IndexedDB, a back end that keeps no pages. */
+export async function openBackend(kind: StoreKind): Promise<Backend> {
+  if (kind === "memory") return new MemoryBackend(MEMORY_STORE_BYTES);
+  try {
+    return await IndexedDbBackend.open();
+  } catch {
+    return new MemoryBackend(0);
+  }
+}
+
+/** Serves a store on a port; what `read` returns is transferred. The port keeps what is sent meanwhile. */
+export async function serveStore({ port, kind }: StoreRequest): Promise<void> {
+  exposeStore(new ModelStore(await openBackend(kind)), port);
+}
+
+/** Speaks for `store` on `port`. */
+export function exposeStore(store: StoreService, port: MessagePort): void {
+  registerWire();
+  const service: StoreService = {
+    open: (spec) => store.open(spec),
+    plan: (modelId, pages) => store.plan(modelId, pages),
+    read: async (modelId, pages) => {
+      const buffers = await store.read(modelId, pages);
+      return transfer(buffers, buffers);
+    },
+    abort: (modelId) => store.abort(modelId),
+    stats: () => store.stats(),
+    close: (modelId) => store.close(modelId),
+  };
+  expose(service, port);
+}
+
+/** The store behind a port. Errors arrive as they were thrown there. */
+export function connectStore(port: MessagePort): StoreService {
+  registerWire();
+  const remote = wrap<StoreService>(port);
+  return {
+    open: (spec) => remote.open(spec),
+    plan: (modelId, pages) => remote.plan(modelId, pages),
+    read: (modelId, pages) => remote.read(modelId, pages),
+    abort: (modelId) => void remote.abort(modelId),
+    stats: () => remote.stats(),
+    close: (modelId) => remote.close(modelId),
+  };
+}

@@ -1,0 +1,144 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test } from "vitest";
+import { sendFile } from "../../scripts/serve_files.ts";
+import { golden } from "./golden.ts";
+import { generate } from "./terminal.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "sluice-cli-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const story = fileURLToPath(new URL("../../demo/public/tiny-stories-moe-Q4_K_M.gguf", import.meta.url));
+const count = String(golden.tokens.length);
+const ids = golden.promptTokens.join(",");
+
+interface JsonLine {
+  readonly tokens: number[];
+  readonly text: string;
+  readonly stats: Record<string, number>;
+}
+
+function jsonLine(stdout: string): JsonLine {
+  expect(stdout.endsWith("\n")).toBe(true);
+  expect(stdout.trimEnd()).not.toContain("\n");
+  return JSON.parse(stdout) as JsonLine;
+}
+
+describe("a run", () => {
+  test("prints the text, and only the text", async () => {
+    const { stdout, stderr, exitCode } = await generate(["--prompt", golden.prompt, "--max-tokens", count]);
+    expect({ stdout, stderr, exitCode }).toEqual({ stdout: `${golden.text}\n`, stderr: "", exitCode: 0 });
+  });
+
+  test("prints one line of JSON", async () => {
+    const run = await generate(["--tokens", ids, "--max-tokens", count, "--json"]);
+    expect(run.exitCode).toBe(0);
+    const line = jsonLine(run.stdout);
+    expect(Object.keys(line)).toEqual(["tokens", "text", "stats"]);
+    expect(line.tokens).toEqual(golden.tokens);
+    expect(line.text).toBe(golden.text);
+    expect(line.stats.decodeTokensPerSecond).toBeGreaterThan(0);
+    expect(line.stats.bytesFetched).toBeGreaterThan(0);
+  });
+
+  test("writes the logits of every prompt position, with no token generated", async () => {
+    const file = join(folder, "prompt.logits.f32");
+    const run = await generate(["--tokens", ids, "--max-tokens", "0", "--logits", file, "--json"]);
+    expect(run.exitCode).toBe(0);
+    expect(jsonLine(run.stdout).tokens).toEqual([]);
+    const bytes = readFileSync(file);
+    const positions = golden.promptTokens.length;
+    expect(bytes.length).toBe(positions * golden.vocabulary * Float32Array.BYTES_PER_ELEMENT);
+    const logits = new Float32Array(new Uint8Array(bytes).buffer);
+    const last = logits.subarray((positions - 1) * golden.vocabulary);
+    expect(last.indexOf(Math.max(...last))).toBe(golden.tokens[0]);
+  });
+
+  test("samples the same text twice from one seed, side by side", async () => {
+    const args = [
+      "--max-tokens",
+      "12",
+      "--temperature",
+      "1",
+      "--top-k",
+      "50",
+      "--top-p",
+      "0.9",
+      "--seed",
+      "7",
+    ];
+    const [first, second] = await Promise.all([generate(args), generate(args)]);
+    expect(first.exitCode).toBe(0);
+    expect(first.stdout.length).toBeGreaterThan(1);
+    expect(second).toEqual(first);
+  });
+
+  test("reads a model from a server that sends no CORS headers", async () => {
+    const ranges: (string | undefined)[] = [];
+    const server = createServer((request, response) => {
+      ranges.push(request.headers.range);
+      sendFile(request, response, story);
+    });
+    await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/story.gguf?token=1`;
+    const run = await generate(["--model", url, "--tokens", ids, "--max-tokens", count, "--json"]);
+    server.close();
+    expect(run.stderr).toBe("");
+    expect(jsonLine(run.stdout).tokens).toEqual(golden.tokens);
+    expect(ranges.some((range) => range?.startsWith("bytes="))).toBe(true);
+  });
+
+  test("ends on Ctrl-C with the shell's exit code", async () => {
+    let isSent = false;
+    const run = await generate(["--max-tokens", "400"], {
+      onOutput: (_, kill) => {
+        if (!isSent) kill("SIGINT");
+        isSent = true;
+      },
+    });
+    expect(run.stderr).toBe("");
+    expect(run.exitCode).toBe(130);
+  });
+});
+
+describe("Dawn for Node", () => {
+  test("computes the same tokens", async ({ skip }) => {
+    const run = await generate(["--backend", "node", "--tokens", ids, "--max-tokens", count, "--json"]);
+    if (run.stderr.includes("no-webgpu: ")) skip("no adapter on this machine");
+    expect(run.exitCode, run.stderr).toBe(0);
+    expect(jsonLine(run.stdout).tokens).toEqual(golden.tokens);
+  });
+});
+
+describe("a failure says code, message and remedy, and exits with 1", () => {
+  test("no such file", async () => {
+    const run = await generate(["--model", join(folder, "none.gguf")]);
+    expect(run).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(run.stderr).toMatch(/^bad-request: no such file: .*none\.gguf\n\S.*\n$/);
+  });
+
+  test("not a model", async () => {
+    const file = join(folder, "text.gguf");
+    writeFileSync(file, "once upon a time ".repeat(100));
+    const run = await generate(["--model", file]);
+    expect(run).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(run.stderr).toMatch(/^bad-model-file: .*\n\S.*\n$/);
+  });
+
+  test("a token outside the vocabulary", async () => {
+    const run = await generate(["--tokens", "1,99999"]);
+    expect(run).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(run.stderr).toMatch(/^bad-request: .*99999.*\n\S.*\n$/);
+  });
+});
+
+test("wrong usage exits with 2 and explains", async () => {
+  const run = await generate(["--temprature", "1"]);
+  expect(run).toMatchObject({ exitCode: 2, stdout: "" });
+  expect(run.stderr).toContain("--temprature");
+  expect(run.stderr).toContain("usage: npm run -s generate");
+});

@@ -1,0 +1,54 @@
+import { test } from "vitest";
+import { embed } from "../../src/kernels/embed.ts";
+import type { MatrixPiece } from "../../src/kernels/matrix.ts";
+import type { TensorType } from "../../src/quant/formats.ts";
+import { runnableTypes } from "../../src/quant/layout.ts";
+import { embed as reference } from "../reference/index.ts";
+import { expectExact, onGpu, outputFloats, poisoned, runSteps, storage } from "../support/gpu.ts";
+import { seeded } from "../support/random.ts";
+import { type PlacedMatrix, WeightPage } from "../support/weight_page.ts";
+
+interface Case {
+  readonly type: TensorType;
+  readonly cols: number;
+  /** Rows of each buffer of the table. */
+  readonly split: readonly number[];
+  readonly tokens: readonly number[];
+  readonly position?: number;
+  readonly scale?: number;
+}
+
+onGpu("embed", (gpu) => {
+  /** A weight is one rounding from its bits, in any order of evaluation: the numbers must be equal. */
+  async function embedded({ type, cols, split, tokens, position = 0, scale = 1 }: Case) {
+    const random = seeded(cols);
+    const placed: PlacedMatrix[] = [];
+    const table = split.map((rows, i): MatrixPiece => {
+      const page = new WeightPage(random);
+      const piece = page.matrix(type, rows, cols);
+      placed.push(piece);
+      const { base } = piece;
+      return { buffer: storage(gpu(), `table ${i}`, page.bytes()), type, base, rows, cols };
+    });
+    const sequence = Uint32Array.from([...new Array(position).fill(0xffffffff), ...tokens, 0xffffffff]);
+    const x = poisoned(gpu(), "x", tokens.length * cols);
+    const steps = embed(gpu(), { table, tokens: storage(gpu(), "tokens", sequence), x, scale });
+    await runSteps(gpu(), steps, { position, tokens: tokens.length });
+    const values = Float32Array.from(placed.flatMap((matrix) => Array.from(matrix.values)));
+    const expected = Float32Array.from(reference(values, cols, tokens), (v) => v * Math.fround(scale));
+    expectExact(await outputFloats(gpu(), x, tokens.length * cols), expected);
+  }
+
+  test.each(runnableTypes)("%s, every token once and again, from two buffers", (type) =>
+    embedded({ type, cols: 256, split: [5, 8], tokens: [12, 0, 4, 5, 4, 1, 2, 3, 6, 7, 8, 9, 10, 11] }),
+  );
+
+  test("one token at a later position", () =>
+    embedded({ type: "Q8_0", cols: 64, split: [7], tokens: [6], position: 9 }));
+
+  test("a scale", () =>
+    embedded({ type: "Q6_K", cols: 512, split: [3, 3], tokens: [5, 1], scale: Math.sqrt(512) }));
+
+  test("rows of more groups than lanes", () =>
+    embedded({ type: "Q4_0", cols: 32 * 75, split: [2, 2], tokens: [0, 3] }));
+});

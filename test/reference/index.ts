@@ -1,0 +1,4 @@
+export * from "./attention.ts";
+export * from "./dense.ts";
+export * from "./moe.ts";
+export * from "./sample.ts";

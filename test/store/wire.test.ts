@@ -1,0 +1,78 @@
+import { afterEach, expect, test } from "vitest";
+import { SluiceError } from "../../src/errors.ts";
+import { MemoryBackend } from "../../src/store/memory.ts";
+import { ModelStore } from "../../src/store/model_store.ts";
+import { connectStore, exposeStore } from "../../src/store/serve.ts";
+import type { StoreService } from "../../src/store/service.ts";
+import { registerWire } from "../../src/wire.ts";
+import { modelBytes, modelPages, pageBytes } from "./test_model.ts";
+
+let close = () => {};
+afterEach(() => close());
+
+/** `store` as it looks from the other end of a port. */
+function acrossPort(store: StoreService): StoreService {
+  const { port1, port2 } = new MessageChannel();
+  close = () => port1.close();
+  exposeStore(store, port1);
+  return connectStore(port2);
+}
+
+test("a store behind a port: open, plan, read with transferred buffers, close", async () => {
+  const local = new ModelStore(new MemoryBackend(2 ** 20));
+  let sent: ArrayBuffer[] = [];
+  const read = local.read.bind(local);
+  local.read = async (...args) => {
+    sent = await read(...args);
+    return sent;
+  };
+  const store = acrossPort(local);
+  const bytes = modelBytes({ experts: 3, rows: 4, cols: 8 });
+  const { id, file } = await store.open({ kind: "blob", blob: new Blob([bytes]), name: "x.gguf" });
+  const pages = modelPages(file);
+  await store.plan(id, pages);
+  const got = await store.read(id, [2, 0]);
+  expect(got.map((buffer) => new Uint8Array(buffer))).toEqual(
+    [2, 0].map((index) => pages[index] && pageBytes(pages[index], bytes)),
+  );
+  expect(sent.map((buffer) => buffer.byteLength)).toEqual([0, 0]);
+  store.abort(id);
+  expect(await store.stats()).toMatchObject({ bytesFetched: 0, storageFull: false });
+  await store.close(id);
+});
+
+test("a SluiceError crosses with everything it carries", async () => {
+  const details = { needed: 7, size: 3, name: "x", ok: false, nothing: null };
+  const original = new SluiceError("bad-model-file", "7 needed, 3 there", {
+    remedy: "get it again",
+    details,
+  });
+  const store = acrossPort(failing(original));
+  const error = await store.stats().catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(SluiceError);
+  expect(error).not.toBe(original);
+  expect(error).toMatchObject({
+    name: "SluiceError",
+    code: "bad-model-file",
+    message: "7 needed, 3 there",
+    remedy: "get it again",
+    details,
+    stack: original.stack,
+  });
+});
+
+test("other errors keep name, message and stack; other values stay what they are", async () => {
+  registerWire();
+  const original = new RangeError("too far");
+  const error = await acrossPort(failing(original))
+    .stats()
+    .catch((reason: unknown) => reason);
+  expect(error).not.toBeInstanceOf(SluiceError);
+  expect(error).toMatchObject({ name: "RangeError", message: "too far", stack: original.stack });
+  close();
+  await expect(acrossPort(failing("a string")).stats()).rejects.toBe("a string");
+});
+
+function failing(error: unknown): StoreService {
+  return Object.assign(new ModelStore(new MemoryBackend(0)), { stats: () => Promise.reject(error) });
+}

@@ -1,0 +1,55 @@
+import { playwright } from "@vitest/browser-playwright";
+import { defineConfig } from "vitest/config";
+import { CHROMIUM_FLAGS, findBrowser } from "./scripts/browser.mjs";
+import { runtimeDependencies } from "./scripts/dependencies.ts";
+import { serveFiles, testMounts } from "./scripts/serve_files.ts";
+
+const MINUTE_MS = 60_000;
+const browserTests = "test/**/*.browser.test.ts";
+const executablePath = findBrowser();
+
+export default defineConfig({
+  publicDir: false,
+  test: {
+    // Speed is measured by the benchmark; a slow machine must not fail a test.
+    testTimeout: 5 * MINUTE_MS,
+    hookTimeout: 5 * MINUTE_MS,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "node",
+          environment: "node",
+          include: ["test/**/*.test.ts"],
+          exclude: [browserTests],
+        },
+      },
+      {
+        extends: true,
+        plugins: [serveFiles(testMounts())],
+        optimizeDeps: { include: [...runtimeDependencies(), "fast-check"] },
+        worker: { format: "es" },
+        server: { host: "127.0.0.1" },
+        test: {
+          name: "browser",
+          include: [browserTests],
+          // One software adapter on few cores: files side by side only take turns.
+          fileParallelism: false,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            api: { host: "127.0.0.1" },
+            provider: playwright({
+              launchOptions: {
+                args: CHROMIUM_FLAGS,
+                ...(executablePath === undefined ? {} : { executablePath }),
+              },
+            }),
+            instances: [{ browser: "chromium" }],
+          },
+        },
+      },
+    ],
+  },
+});
