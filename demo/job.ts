@@ -35,7 +35,7 @@ export async function runJob(model: Model, job: Job, events: JobEvents): Promise
   const tokens: number[] = [];
   let text = "";
   if (job.maxTokens > 0) {
-    const decoder = model.tokenizer?.stream();
+    const decoder = model.tokenizer?.stream({ continuation: true });
     const emit = (piece: string) => {
       if (decoder !== undefined) text += piece;
       if (piece !== "") events.onText(piece);

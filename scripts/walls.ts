@@ -8,13 +8,14 @@ export type Sources = ReadonlyMap<string, string>;
 /** An area of `src/` may import from areas in earlier rows, never from its own row or a later one. */
 const LAYERS = [
   ["errors"],
-  ["api", "quant", "wire"],
+  ["quant", "wire"],
   ["source"],
+  ["api"],
   ["text", "store", "gpu", "router"],
-  ["experts", "kernels", "meter"],
+  ["experts", "kernels", "meter", "language_model"],
   ["model"],
   ["engine"],
-  ["client", "inline"],
+  ["client", "inline", "serve"],
   ["index"],
 ];
 const PAGE_SIDE = ["index", "client", "text"];

@@ -1,7 +1,7 @@
 // hidden[pair, r] = silu(gate[r]·x[token]) · (up[r]·x[token]), for the expert in the pair's slot
 //
 // Grid: (ROWS / LANES, tiles). A lane owns row r of gate and of up for the TILE pairs of a tile.
-// Joined: dequant_*, `gate` and `up` (with their scales) generated from the page, route_set, tiles_*.
+// Joined: dequant_*, dot32, `gate` and `up` (with their scales) generated from the page, route_set, tiles_*.
 // Edges: a tile whose slot lies outside [FIRST_SLOT, FIRST_SLOT + SLOTS) is another segment's, or nobody's.
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;           // SLOTS pages
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;                 // [tokens, COLS / 4]
@@ -20,22 +20,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   for (var i = 0u; i < TILE; i++) {
     start[i] = pair_at(tile.first + min(i, tile.count - 1u)) / ROUTES * (COLS / 4u);
   }
-  var gate_sum: array<vec4f, TILE>;
-  var up_sum: array<vec4f, TILE>;
+  var sum: array<vec2f, TILE>;
   for (var g = 0u; g < COLS / 32u; g++) {
-    let gate_w = gate(page, row, g);
-    let up_w = up(page, row, g);
+    let gate_weight = gate(page, row, g);
+    let up_weight = up(page, row, g);
     for (var i = 0u; i < TILE; i++) {
-      for (var j = 0u; j < 8u; j++) {
-        let v = x[start[i] + g * 8u + j];
-        gate_sum[i] += gate_w[j] * v;
-        up_sum[i] += up_w[j] * v;
+      if (i >= tile.count) {
+        break;
       }
+      sum[i] += dot32(gate_weight, up_weight, start[i] + g * 8u);
     }
   }
   for (var i = 0u; i < tile.count; i++) {
-    let a = gate_scale(page) * dot(gate_sum[i], vec4f(1.0));
-    let b = up_scale(page) * dot(up_sum[i], vec4f(1.0));
+    let a = gate_scale(page) * sum[i].x;
+    let b = up_scale(page) * sum[i].y;
     hidden[pair_at(tile.first + i) * ROWS + row] = a / (1.0 + exp(-a)) * b;
   }
 }

@@ -64,7 +64,9 @@ class EngineClient implements EngineService {
 
   async generate(...args: Parameters<EngineService["generate"]>) {
     // The worker answers with a proxy, which comlink's types cannot see through an interface.
-    const answer = this.#remote.generate(...args) as Promise<unknown> as Promise<Remote<TokenStream & ProxyMarked>>;
+    const answer = this.#remote.generate(...args) as Promise<unknown> as Promise<
+      Remote<TokenStream & ProxyMarked>
+    >;
     const stream = await this.#call(answer);
     return {
       next: () => this.#call(stream.next()),
@@ -102,7 +104,9 @@ class EngineClient implements EngineService {
   /** `answer`, unless a worker dies first: then nobody would ever answer. */
   #call<T>(answer: Promise<T>): Promise<T> {
     if (this.#isDisposed) {
-      throw new SluiceError("bad-request", "this model was disposed of", { remedy: "Call `loadModel` again." });
+      throw new SluiceError("bad-request", "this model was disposed of", {
+        remedy: "Call `loadModel` again.",
+      });
     }
     return Promise.race([answer, this.#died]);
   }

@@ -191,7 +191,8 @@ export class Engine implements EngineService {
 
   /** The model, after checking that it can take `prompt`. */
   #require(prompt: readonly number[]): Loaded {
-    if (!this.#model) throw badRequest("no model is loaded", "Call `loadModel` first; a disposed model is gone.");
+    if (!this.#model)
+      throw badRequest("no model is loaded", "Call `loadModel` first; a disposed model is gone.");
     const { plan, sizes } = this.#model;
     if (prompt.length === 0) throw badRequest("the prompt has no tokens", "Give at least one token.");
     if (prompt.length > sizes.context) {
@@ -202,7 +203,10 @@ export class Engine implements EngineService {
     }
     const bad = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= plan.vocabulary);
     if (bad !== undefined) {
-      throw badRequest(`token ${bad} is not in the vocabulary`, `Use whole ids from 0 to ${plan.vocabulary - 1}.`);
+      throw badRequest(
+        `token ${bad} is not in the vocabulary`,
+        `Use whole ids from 0 to ${plan.vocabulary - 1}.`,
+      );
     }
     return this.#model;
   }

@@ -1,4 +1,12 @@
-export type { GenerateOptions, LoadOptions, MemoryBudget, ModelInfo, Progress, SamplingOptions, Stats } from "./api.ts";
+export type {
+  GenerateOptions,
+  LoadOptions,
+  MemoryBudget,
+  ModelInfo,
+  Progress,
+  SamplingOptions,
+  Stats,
+} from "./api.ts";
 export { loadModel } from "./client.ts";
 export { type ErrorDetails, SluiceError, type SluiceErrorCode } from "./errors.ts";
 export type { Model } from "./language_model.ts";

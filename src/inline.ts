@@ -25,7 +25,10 @@ export async function loadModelInline(source: ModelSource, options: InlineOption
   signal?.addEventListener("abort", abort);
   try {
     const settings = { contextTokens, gpuBytes: memory?.gpu };
-    return new Model(engine, await engine.load(specOf(source), settings, (progress) => onProgress?.(progress)));
+    return new Model(
+      engine,
+      await engine.load(specOf(source), settings, (progress) => onProgress?.(progress)),
+    );
   } catch (error) {
     throw signal?.aborted ? abortedError(error) : error;
   } finally {

@@ -1,4 +1,11 @@
-import type { EngineGenerateOptions, EngineService, GenerateOptions, LoadedModel, ModelInfo, Stats } from "./api.ts";
+import type {
+  EngineGenerateOptions,
+  EngineService,
+  GenerateOptions,
+  LoadedModel,
+  ModelInfo,
+  Stats,
+} from "./api.ts";
 import { SluiceError, throwIfAborted } from "./errors.ts";
 import { tokenizerFromGguf } from "./text/from_gguf.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";

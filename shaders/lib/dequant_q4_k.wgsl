@@ -14,10 +14,14 @@ fn dequant_q4_k(base: u32, rows: u32, cols: u32, row: u32, group: u32) -> array<
   let d = unpack2x16float(head.x);
   let ds = d.x * f32(scale);
   let dm = d.y * f32(minimum);
-  var w: array<vec4f, 8>;
-  for (var j = 0u; j < 4u; j++) {
-    w[j] = ds * bytes(q[j] & 0x0f0f0f0fu) - dm;
-    w[4u + j] = ds * bytes((q[j] >> 4u) & 0x0f0f0f0fu) - dm;
-  }
-  return w;
+  return array<vec4f, 8>(
+    ds * low_nibbles(q.x) - dm,
+    ds * low_nibbles(q.y) - dm,
+    ds * low_nibbles(q.z) - dm,
+    ds * low_nibbles(q.w) - dm,
+    ds * high_nibbles(q.x) - dm,
+    ds * high_nibbles(q.y) - dm,
+    ds * high_nibbles(q.z) - dm,
+    ds * high_nibbles(q.w) - dm,
+  );
 }

@@ -1,4 +1,4 @@
-// A lane owns whole rows: nothing to add up.
-fn sum_splits(value: f32, lane: u32) -> f32 {
+// A lane owns its rows alone: nothing to add up.
+fn sum_splits(value: vec2f, lane: u32) -> vec2f {
   return value;
 }

@@ -44,7 +44,11 @@ export class ParamArena {
     this.#gpu = gpu;
     this.#slots = slots;
     this.#stride = gpu.device.limits.minUniformBufferOffsetAlignment;
-    this.#buffer = gpu.buffer("params", slots * this.#stride, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    this.#buffer = gpu.buffer(
+      "params",
+      slots * this.#stride,
+      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    );
     this.#bytes = new DataView(new ArrayBuffer(FIELDS.length * 4));
     this.bindGroup = gpu.device.createBindGroup({
       label: "params",

@@ -122,7 +122,8 @@ export class Pipelines {
 
 export function compileFailure(message: string, cause: unknown): SluiceError {
   return new SluiceError("shader-error", `WebGPU rejected the engine's work: ${message}`, {
-    remedy: "Update the browser or the graphics driver; if it persists, report this message with the adapter's name.",
+    remedy:
+      "Update the browser or the graphics driver; if it persists, report this message with the adapter's name.",
     cause,
   });
 }

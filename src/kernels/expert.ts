@@ -19,7 +19,9 @@ export interface PairArgs {
   readonly experts: number;
   readonly routes: GPUBuffer;
   /** Pairs sorted by `group`, in tiles of `size`. Absent: each pair is a tile (decode). */
-  readonly grouped?: { readonly size: number; readonly tiles: GPUBuffer; readonly pairs: GPUBuffer } | undefined;
+  readonly grouped?:
+    | { readonly size: number; readonly tiles: GPUBuffer; readonly pairs: GPUBuffer }
+    | undefined;
 }
 
 export const EXPERT_LANES = 64;
@@ -30,6 +32,7 @@ export function expertStep(
   pageBytes: number,
   rows: number,
   cols: number,
+  rowsPerLane: number,
   { topK, experts, routes, grouped }: PairArgs,
 ): { constants: Constants; snippets: string[]; buffers: Record<string, GPUBuffer>; grid: Grid } {
   const tile = grouped?.size ?? 1;
@@ -45,9 +48,12 @@ export function expertStep(
       PAGE_VECTORS: pageBytes / VECTOR_BYTES,
     },
     snippets: [routeSet, grouped ? tilesGrouped : tilesDirect],
-    buffers: { weights: segment.buffer, ...(grouped ? { tiles: grouped.tiles, pairs: grouped.pairs } : { routes }) },
+    buffers: {
+      weights: segment.buffer,
+      ...(grouped ? { tiles: grouped.tiles, pairs: grouped.pairs } : { routes }),
+    },
     grid: (tokens) => [
-      Math.ceil(rows / EXPERT_LANES),
+      Math.ceil(rows / rowsPerLane / EXPERT_LANES),
       grouped ? maxTiles(tokens, topK, experts, tile) : tokens * topK,
     ],
   };

@@ -1,4 +1,5 @@
 import source from "../../shaders/expert_down.wgsl?raw";
+import dot32 from "../../shaders/lib/dot32.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { expertStep, type PairArgs, type PoolSegment } from "./expert.ts";
@@ -19,13 +20,13 @@ export interface ExpertDownArgs extends PairArgs {
 /** rows = down·hidden for the pairs whose expert lies in one segment of the pool. */
 export function expert_down(gpu: Gpu, args: ExpertDownArgs): Step {
   const { segment, pageBytes, down, hidden, rows } = args;
-  const shared = expertStep(segment, pageBytes, down.rows, down.cols, args);
+  const shared = expertStep(segment, pageBytes, down.rows, down.cols, 2, args);
   return makeStep(gpu, {
     label: "expert_down",
     source,
     constants: shared.constants,
-    snippets: [...dequantOf([down.type]), pageMatrixCode("down", down), ...shared.snippets],
-    buffers: { ...shared.buffers, hidden, rows },
+    snippets: [...dequantOf([down.type]), dot32, pageMatrixCode("down", down), ...shared.snippets],
+    buffers: { ...shared.buffers, x: hidden, rows },
     grid: shared.grid,
   });
 }

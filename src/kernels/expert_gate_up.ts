@@ -1,4 +1,5 @@
 import source from "../../shaders/expert_gate_up.wgsl?raw";
+import dot32 from "../../shaders/lib/dot32.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { expertStep, type PairArgs, type PoolSegment } from "./expert.ts";
@@ -20,13 +21,14 @@ export interface ExpertGateUpArgs extends PairArgs {
 /** hidden = silu(gate·x) · (up·x) for the pairs whose expert lies in one segment of the pool. */
 export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
   const { segment, pageBytes, gate, up, x, hidden } = args;
-  const shared = expertStep(segment, pageBytes, gate.rows, gate.cols, args);
+  const shared = expertStep(segment, pageBytes, gate.rows, gate.cols, 1, args);
   return makeStep(gpu, {
     label: "expert_gate_up",
     source,
     constants: shared.constants,
     snippets: [
       ...dequantOf([gate.type, up.type]),
+      dot32,
       pageMatrixCode("gate", gate),
       pageMatrixCode("up", up),
       ...shared.snippets,

@@ -1,3 +1,4 @@
+import dot32 from "../../shaders/lib/dot32.wgsl?raw";
 import epilogueAdd from "../../shaders/lib/epilogue_add.wgsl?raw";
 import epilogueStore from "../../shaders/lib/epilogue_store.wgsl?raw";
 import splitsOne from "../../shaders/lib/splits_one.wgsl?raw";
@@ -44,12 +45,13 @@ export function matmul(gpu: Gpu, { matrices, x, y, tile, add = false }: MatmulAr
       },
       snippets: [
         ...dequantOf([type]),
+        dot32,
         stackCode(stack, type, cols),
         splits === 1 ? splitsOne : splitsWorkgroup,
         add ? epilogueAdd : epilogueStore,
       ],
       buffers: { weights: buffer, x, y },
-      grid: (tokens) => [Math.ceil(rows / rowLanes), Math.ceil(tokens / tile)],
+      grid: (tokens) => [Math.ceil(rows / 2 / rowLanes), Math.ceil(tokens / tile)],
     }),
   );
 }

@@ -1,3 +1,4 @@
+import bytes from "../../shaders/lib/bytes.wgsl?raw";
 import dequantF16 from "../../shaders/lib/dequant_f16.wgsl?raw";
 import dequantF32 from "../../shaders/lib/dequant_f32.wgsl?raw";
 import dequantQ4_0 from "../../shaders/lib/dequant_q4_0.wgsl?raw";
@@ -5,7 +6,7 @@ import dequantQ4_K from "../../shaders/lib/dequant_q4_k.wgsl?raw";
 import dequantQ6_K from "../../shaders/lib/dequant_q6_k.wgsl?raw";
 import dequantQ8_0 from "../../shaders/lib/dequant_q8_0.wgsl?raw";
 import halfAt from "../../shaders/lib/half_at.wgsl?raw";
-import nibbles from "../../shaders/lib/nibbles.wgsl?raw";
+
 import type { TensorType } from "../quant/formats.ts";
 
 /** Bytes of the unit that shaders address weights in, `vec4u`. */
@@ -28,10 +29,10 @@ export interface MatrixPiece {
 const dequantSnippets: Partial<Record<TensorType, readonly string[]>> = {
   F32: [dequantF32],
   F16: [dequantF16],
-  Q8_0: [halfAt, dequantQ8_0],
-  Q4_0: [halfAt, nibbles, dequantQ4_0],
-  Q4_K: [nibbles, dequantQ4_K],
-  Q6_K: [halfAt, nibbles, dequantQ6_K],
+  Q8_0: [halfAt, bytes, dequantQ8_0],
+  Q4_0: [halfAt, bytes, dequantQ4_0],
+  Q4_K: [bytes, dequantQ4_K],
+  Q6_K: [halfAt, bytes, dequantQ6_K],
 };
 
 export function dequantOf(types: readonly TensorType[]): string[] {
@@ -59,7 +60,8 @@ export interface Stack {
 
 /** Puts the rows of `pieces` one after the other as outputs and sorts the pieces by buffer and type. */
 export function stacksOf(pieces: readonly MatrixPiece[]): Stack[] {
-  const stacks: { buffer: GPUBuffer; type: TensorType; rows: number; cols: number; stack: StackedPiece[] }[] = [];
+  const stacks: { buffer: GPUBuffer; type: TensorType; rows: number; cols: number; stack: StackedPiece[] }[] =
+    [];
   let out = 0;
   for (const piece of pieces) {
     const { buffer, type, rows, cols } = piece;
@@ -84,7 +86,14 @@ export function stackCode(stack: readonly StackedPiece[], type: TensorType, cols
   let first = 0;
   const cases = stack.map(({ piece, out }) => {
     const { base, rows, bias = NONE, scale = NONE } = piece;
-    const fields = [`${base}u`, `${rows}u`, `row - ${first}u`, `row - ${first}u + ${out}u`, `${bias}u`, `${scale}u`];
+    const fields = [
+      `${base}u`,
+      `${rows}u`,
+      `row - ${first}u`,
+      `row - ${first}u + ${out}u`,
+      `${bias}u`,
+      `${scale}u`,
+    ];
     const line = `  if (row >= ${first}u) { p = Piece(${fields.join(", ")}); }`;
     first += rows;
     return line;
@@ -101,7 +110,14 @@ export function stackCode(stack: readonly StackedPiece[], type: TensorType, cols
 }
 
 /** A function that reads the f32 at index `at` of vector `vector`, or gives `neutral` where there is none. */
-function optional(name: string, of: string, some: boolean, neutral: string, vector: string, at: string): string {
+function optional(
+  name: string,
+  of: string,
+  some: boolean,
+  neutral: string,
+  vector: string,
+  at: string,
+): string {
   if (!some) return `fn ${name}(${of}) -> f32 { return ${neutral}; }`;
   const read = `bitcast<f32>(weights[${vector} + ${at} / 4u][${at} % 4u])`;
   return `fn ${name}(${of}) -> f32 {\n  if (${vector} == 0xffffffffu) { return ${neutral}; }\n  return ${read};\n}`;

@@ -21,7 +21,12 @@ export interface StepSpec {
 export function makeStep(gpu: Gpu, spec: StepSpec): Step {
   const code = compose(spec.enable ?? [], spec.constants, spec.snippets ?? [], spec.source);
   const kernel = gpu.pipelines.kernel(spec.label, code);
-  return { label: spec.label, kernel, bindGroup: gpu.pipelines.bindGroup(kernel, spec.buffers), grid: spec.grid };
+  return {
+    label: spec.label,
+    kernel,
+    bindGroup: gpu.pipelines.bindGroup(kernel, spec.buffers),
+    grid: spec.grid,
+  };
 }
 
 /** How the lanes of a workgroup add up: which `reduce_*` is joined, and how many lanes it takes. */

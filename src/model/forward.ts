@@ -11,7 +11,13 @@ import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { rope_kv } from "../kernels/rope_kv.ts";
 import { route } from "../kernels/route.ts";
 import { sample } from "../kernels/sample.ts";
-import { type AttentionBlock, type FeedForwardBlock, type ModelPlan, maxRoutes, type NormSpec } from "./plan.ts";
+import {
+  type AttentionBlock,
+  type FeedForwardBlock,
+  type ModelPlan,
+  maxRoutes,
+  type NormSpec,
+} from "./plan.ts";
 import type { CacheState, State, StateSizes } from "./state.ts";
 import type { SiteWeights, Weights } from "./weights.ts";
 
@@ -77,7 +83,12 @@ function attend({ gpu, weights, state, sizes }: Build, block: AttentionBlock, ti
   if (!rope) throw new Error("attention without positions passed requireRunnable");
   return [
     rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed }),
-    ...matmul(gpu, { matrices: [block.q, block.k, block.v].flatMap((w) => weights.matrix(w)), x: normed, y: qkv, tile }),
+    ...matmul(gpu, {
+      matrices: [block.q, block.k, block.v].flatMap((w) => weights.matrix(w)),
+      x: normed,
+      y: qkv,
+      tile,
+    }),
 
     // Rotated keys and plain values go to the cache before any query looks at it.
     rope_kv(gpu, {
@@ -108,7 +119,18 @@ function feedForward(
 ): Step[] {
   if (!moe) throw new Error("a dense layer passed requireRunnable");
   const { experts, router } = moe;
-  const { x, normed, routerLogits: logits, routes, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
+  const {
+    x,
+    normed,
+    routerLogits: logits,
+    routes,
+    counts,
+    fault,
+    tiles,
+    pairs,
+    hidden,
+    expertRows: rows,
+  } = state;
   const topK = maxRoutes(router, experts);
   const grouped = tile > 1 ? { size: tile, tiles, pairs } : undefined;
   const pool = { pageBytes, topK, experts, routes, grouped };
@@ -116,7 +138,12 @@ function feedForward(
     rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed }),
 
     // Router: logits, RouteSet, slots.
-    ...matmul(gpu, { matrices: router.logits.layers.flatMap((w) => weights.matrix(w)), x: normed, y: logits, tile }),
+    ...matmul(gpu, {
+      matrices: router.logits.layers.flatMap((w) => weights.matrix(w)),
+      x: normed,
+      y: logits,
+      tile,
+    }),
     route(gpu, {
       ...{ experts, topK, logits, pageTable, routes, counts, fault },
       renormalise: router.weights.rule === "renormalise",
@@ -124,7 +151,9 @@ function feedForward(
     }),
 
     // Experts: a prompt's pairs are grouped so that an expert's weights are read once for several tokens.
-    ...(grouped ? [group(gpu, { experts, topK, tile, maxTokens: sizes.chunk, routes, counts, tiles, pairs })] : []),
+    ...(grouped
+      ? [group(gpu, { experts, topK, tile, maxTokens: sizes.chunk, routes, counts, tiles, pairs })]
+      : []),
     ...segments.map((segment) => expert_gate_up(gpu, { ...pool, segment, gate, up, x: normed, hidden })),
     ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
     combine(gpu, { cols: norm.weight.shape.at(-1) ?? 0, topK, rows, routes, counts, x }),

@@ -8,8 +8,8 @@ import type { StoreService } from "../store/service.ts";
 import { planModel } from "./archs/index.ts";
 import { type ModelPages, PIECE_BYTES, planPages } from "./pages.ts";
 import type { ModelPlan } from "./plan.ts";
-import { Runner } from "./runner.ts";
 import { requireRunnable } from "./runnable.ts";
+import { Runner } from "./runner.ts";
 import { allocateState, cacheBytesPerToken, moeSites, type StateSizes } from "./state.ts";
 import { Weights } from "./weights.ts";
 
@@ -110,7 +110,7 @@ async function streamPages(
     signal.throwIfAborted();
     if (i + 1 < batches.length) next = read(i + 1);
     await gpu.checked(() => {
-      batch.forEach((page, j) => weights.upload(page, buffers[j] as ArrayBuffer));
+      for (const [j, page] of batch.entries()) weights.upload(page, buffers[j] as ArrayBuffer);
       return gpu.done();
     });
     for (const { parts } of batch) for (const { source } of parts) bytesDone += source.bytes;

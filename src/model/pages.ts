@@ -29,7 +29,8 @@ export function planPages(plan: ModelPlan): ModelPages {
     pages.push(page);
     return page;
   };
-  const denseGroup = (label: string, units: readonly Unit[]) => packUnits(units).map((parts) => add(label, parts));
+  const denseGroup = (label: string, units: readonly Unit[]) =>
+    packUnits(units).map((parts) => add(label, parts));
   const denseGroups = [denseGroup("embedding", [linearUnit(plan.embedding)])];
   const sites: PagePlan[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
@@ -77,7 +78,8 @@ function blockUnits(block: Block): Unit[] {
     const linears = [block.q, block.k, block.v, block.output].map(linearUnit);
     return [norm, vectorUnit(headNorms.map(({ weight }) => weight)), ...linears];
   }
-  if (block.kind === "feed-forward") return [norm, ...(block.moe?.router.logits.layers ?? []).map(linearUnit)];
+  if (block.kind === "feed-forward")
+    return [norm, ...(block.moe?.router.logits.layers ?? []).map(linearUnit)];
   return [norm];
 }
 
@@ -101,7 +103,8 @@ function packUnits(units: readonly Unit[]): PagePart[][] {
 
 /** A unit's parts; a matrix above PIECE_BYTES becomes row ranges, each with its share of the bias. */
 function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
-  if (!matrix) return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
+  if (!matrix)
+    return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
   const [rows = 1, cols = 1] = matrix.shape;
   const rowBytes = placePlanes(matrix.type, rows, cols).bytes / rows;
   const rowsEach = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / rowBytes)));
@@ -157,5 +160,13 @@ function vectorPart(tensor: TensorInfo, first: number, count: number): Unplaced 
   const each = tensor.bytes / length(tensor);
   const source = { offset: tensor.offset + first * each, bytes: count * each };
   const { name, type } = tensor;
-  return { tensor: name, type, stored: "F32", rows: 1, cols: count, source, bytes: placePlanes("F32", 1, count).bytes };
+  return {
+    tensor: name,
+    type,
+    stored: "F32",
+    rows: 1,
+    cols: count,
+    source,
+    bytes: placePlanes("F32", 1, count).bytes,
+  };
 }

@@ -81,7 +81,9 @@ export interface AttentionBlock {
   /** One logit per head that takes part in the softmax and adds nothing. */
   readonly sinks?: TensorInfo | undefined;
   /** Multi-head latent attention: ranks of the compressed query and key-value. */
-  readonly latent?: { readonly queryRank: number; readonly keyValueRank: number; readonly rope: number } | undefined;
+  readonly latent?:
+    | { readonly queryRank: number; readonly keyValueRank: number; readonly rope: number }
+    | undefined;
 }
 
 /** Linear attention, state space or convolution: a state of fixed size instead of a cache. */
@@ -123,7 +125,12 @@ export type ExpertSpec =
     }
   | { readonly kind: "zero" | "copy" }
   | { readonly kind: "constant" | "scale-vector"; readonly vector: TensorInfo }
-  | { readonly kind: "low-rank" | "adapter"; readonly down: ExpertLinear; readonly up: ExpertLinear; readonly scale: number }
+  | {
+      readonly kind: "low-rank" | "adapter";
+      readonly down: ExpertLinear;
+      readonly up: ExpertLinear;
+      readonly scale: number;
+    }
   | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
   | { readonly kind: "product-key"; readonly tensors: Readonly<Record<string, TensorInfo>> }
   | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
@@ -143,7 +150,14 @@ export interface MoeSpec {
 
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
-  readonly input: "block" | "previous-layer" | "before-attention" | "embedding" | "task" | "text-token" | "given";
+  readonly input:
+    | "block"
+    | "previous-layer"
+    | "before-attention"
+    | "embedding"
+    | "task"
+    | "text-token"
+    | "given";
   readonly logits: {
     /** Applied in order: one matrix, or two with a function between. */
     readonly layers: readonly Linear[];
@@ -157,7 +171,12 @@ export interface RouterSpec {
     | { readonly rule: "top-k"; readonly k: number }
     | { readonly rule: "top-p"; readonly p: number; readonly kMax: number }
     | { readonly rule: "threshold"; readonly threshold: number; readonly kMax: number }
-    | { readonly rule: "group-limited"; readonly k: number; readonly groups: number; readonly groupsUsed: number }
+    | {
+        readonly rule: "group-limited";
+        readonly k: number;
+        readonly groups: number;
+        readonly groupsUsed: number;
+      }
     | { readonly rule: "all" | "expert-choice" };
   readonly weights: {
     readonly rule: "renormalise" | "raw" | "one";

@@ -1,7 +1,15 @@
 import { SluiceError } from "../errors.ts";
 import { GROUP_WEIGHTS, isRunnable, runnableTypes } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
-import type { AttentionBlock, Block, FeedForwardBlock, Linear, ModelPlan, MoeSpec, NormSpec } from "./plan.ts";
+import type {
+  AttentionBlock,
+  Block,
+  FeedForwardBlock,
+  Linear,
+  ModelPlan,
+  MoeSpec,
+  NormSpec,
+} from "./plan.ts";
 
 /**
  * Throws `unsupported-model` naming everything in the plan that has no kernel yet, and `bad-model-file` for
@@ -31,12 +39,18 @@ type Need = (ok: boolean, what: string) => void;
 function needMatrix({ name, type, shape }: TensorInfo, need: Need): void {
   need(isRunnable(type), `weights of type ${type} (tensor ${name}; supported: ${runnableTypes.join(", ")})`);
   const cols = shape.at(-1) ?? 0;
-  need(cols % GROUP_WEIGHTS === 0, `rows of ${cols} weights, not a multiple of ${GROUP_WEIGHTS} (tensor ${name})`);
+  need(
+    cols % GROUP_WEIGHTS === 0,
+    `rows of ${cols} weights, not a multiple of ${GROUP_WEIGHTS} (tensor ${name})`,
+  );
 }
 
 function needNorm({ kind, bias, weight }: NormSpec, need: Need): void {
   need(kind === "rms" && !bias, "layer norm");
-  need((weight.shape.at(-1) ?? 0) % 4 === 0, `a norm over a length that is not a multiple of 4 (${weight.name})`);
+  need(
+    (weight.shape.at(-1) ?? 0) % 4 === 0,
+    `a norm over a length that is not a multiple of 4 (${weight.name})`,
+  );
 }
 
 function needBlock(block: Block, need: Need): void {

@@ -86,7 +86,10 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, { context, chunk, tile 
     fault: gpu.buffer("fault", 4, storage),
     x: floats("x", plan.width),
     normed: floats("normed", plan.width),
-    qkv: floats("qkv", most(attentions, (a) => (a.heads + a.kvHeads) * a.keySize + a.kvHeads * a.valueSize)),
+    qkv: floats(
+      "qkv",
+      most(attentions, (a) => (a.heads + a.kvHeads) * a.keySize + a.kvHeads * a.valueSize),
+    ),
     q: floats("q", heads),
     attended: floats("attended", heads),
     routerLogits: floats("router logits", experts),

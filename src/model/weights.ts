@@ -69,7 +69,9 @@ export class Weights {
   upload(page: PagePlan, bytes: ArrayBuffer): void {
     const { buffer, offset } = this.#placed.get(page.index) as Placed;
     this.#gpu.upload(buffer, offset, bytes);
-    const site = this.#pages.sites.findIndex((pages) => pages[0] && page.index >= pages[0].index && pages.includes(page));
+    const site = this.#pages.sites.findIndex(
+      (pages) => pages[0] && page.index >= pages[0].index && pages.includes(page),
+    );
     if (site < 0) return;
     const expert = this.#pages.sites[site]?.indexOf(page) ?? 0;
     this.#gpu.upload(this.#pageTable, site * this.#siteStride + 4 * (1 + expert), Uint32Array.of(expert));

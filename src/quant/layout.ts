@@ -50,7 +50,11 @@ export interface PlacedPlane extends Plane {
 }
 
 /** Where the planes of a `rows` × `cols` matrix lie, and its size in bytes (a multiple of 16). */
-export function placePlanes(type: TensorType, rows: number, cols: number): { planes: PlacedPlane[]; bytes: number } {
+export function placePlanes(
+  type: TensorType,
+  rows: number,
+  cols: number,
+): { planes: PlacedPlane[]; bytes: number } {
   const planes: PlacedPlane[] = [];
   let offset = 0;
   for (const plane of layouts[type] ?? []) {

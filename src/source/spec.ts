@@ -8,8 +8,8 @@ export type ModelSource = string | URL | Blob | FileSystemFileHandle;
 export function specOf(source: ModelSource): SourceSpec {
   if (typeof source === "string" || source instanceof URL) {
     const base = globalThis.location?.href;
-    const url = URL.parse(source, base);
-    if (url && /^(https?|blob|data):$/.test(url.protocol)) return { kind: "url", url: url.href };
+    const url = parse(source, base);
+    if (url && /^https?:$/.test(url.protocol)) return { kind: "url", url: url.href };
     throw new SluiceError("bad-request", `${source} is not an address a model can be fetched from`, {
       remedy: "Give an http or https URL, a File, or a file handle.",
     });
@@ -18,4 +18,12 @@ export function specOf(source: ModelSource): SourceSpec {
     return { kind: "blob", blob: source, name: source instanceof File ? source.name : "blob" };
   }
   return { kind: "file", handle: source };
+}
+
+function parse(source: string | URL, base: string | undefined): URL | undefined {
+  try {
+    return new URL(source, base);
+  } catch {
+    return undefined;
+  }
 }

@@ -97,13 +97,21 @@ export async function downloadWords(gpu: Gpu, buffer: GPUBuffer): Promise<Uint32
 }
 
 /** The first `count` words of an output; what lies behind them must still be poison. */
-export async function outputWords(gpu: Gpu, buffer: GPUBuffer, count: number): Promise<Uint32Array<ArrayBuffer>> {
+export async function outputWords(
+  gpu: Gpu,
+  buffer: GPUBuffer,
+  count: number,
+): Promise<Uint32Array<ArrayBuffer>> {
   const words = await downloadWords(gpu, buffer);
   expectPoison(words.subarray(count), `${buffer.label} past ${count}`);
   return words.slice(0, count);
 }
 
-export async function outputFloats(gpu: Gpu, buffer: GPUBuffer, count: number): Promise<Float32Array<ArrayBuffer>> {
+export async function outputFloats(
+  gpu: Gpu,
+  buffer: GPUBuffer,
+  count: number,
+): Promise<Float32Array<ArrayBuffer>> {
   return new Float32Array((await outputWords(gpu, buffer, count)).buffer);
 }
 

@@ -1,5 +1,5 @@
-import { plainFrequencies, yarnFrequencies } from "../rope.ts";
 import type { RopeSpec } from "../plan.ts";
+import { plainFrequencies, yarnFrequencies } from "../rope.ts";
 import type { FileReader } from "./reader.ts";
 
 /** The rope of a GGUF file: base, rotated part and long-context scaling. In these keys 0 means "not set". */

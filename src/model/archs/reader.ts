@@ -86,7 +86,11 @@ function trim(shape: readonly number[]): readonly number[] {
   return first === -1 ? [] : shape.slice(first);
 }
 
-function badFile(file: ModelFile, message: string, details: Readonly<Record<string, string | number>>): SluiceError {
+function badFile(
+  file: ModelFile,
+  message: string,
+  details: Readonly<Record<string, string | number>>,
+): SluiceError {
   return new SluiceError("bad-model-file", `${file.name}: ${message}`, {
     remedy: "Download or convert the file again.",
     details,

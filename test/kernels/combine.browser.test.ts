@@ -1,0 +1,53 @@
+import { test } from "vitest";
+import { combine } from "../../src/kernels/combine.ts";
+import { combine as reference } from "../reference/index.ts";
+import { expectClose, guarded, onGpu, outputFloats, runSteps, storage } from "../support/gpu.ts";
+import { normals, seeded } from "../support/random.ts";
+import { packRoutes, randomExperts, routeSets } from "./routes.ts";
+
+/** As many products and sums as a token has routes, each rounded once. */
+const TOLERANCE = 2e-7;
+
+interface Case {
+  readonly cols: number;
+  readonly topK: number;
+  readonly tokens: number;
+  readonly counts?: readonly number[];
+}
+
+onGpu("combine", (gpu) => {
+  async function combined({ cols, topK, tokens, counts }: Case) {
+    const random = seeded(cols + topK);
+    const chosen = randomExperts(random, tokens, topK, 16);
+    const routes = routeSets(random, topK, chosen, (expert) => expert, counts);
+    const isUsed = (pair: number) => pair % topK < (routes.counts[Math.floor(pair / topK)] as number);
+    const rows = normals(random, tokens * topK * cols);
+    const x = normals(random, tokens * cols);
+    // Routes past a token's count, and their rows, may hold anything.
+    const buffer = guarded(gpu(), "x", x);
+    const step = combine(gpu(), {
+      ...{ cols, topK },
+      rows: storage(
+        gpu(),
+        "rows",
+        rows.map((value, i) => (isUsed(Math.floor(i / cols)) ? value : Number.NaN)),
+      ),
+      routes: storage(
+        gpu(),
+        "routes",
+        packRoutes({ ...routes, weights: routes.weights.map((w, pair) => (isUsed(pair) ? w : Number.NaN)) }),
+      ),
+      counts: storage(gpu(), "counts", routes.counts),
+      x: buffer,
+    });
+    await runSteps(gpu(), [step], { tokens });
+    const weights = routes.weights.map((weight, pair) => (isUsed(pair) ? weight : 0));
+    expectClose(await outputFloats(gpu(), buffer, x.length), reference(rows, weights, topK, x), TOLERANCE);
+  }
+
+  test("one token", () => combined({ cols: 256, topK: 8, tokens: 1 }));
+  test("several tokens, part of a workgroup", () => combined({ cols: 36, topK: 2, tokens: 5 }));
+  test("more vectors than lanes", () => combined({ cols: 4 * 75, topK: 4, tokens: 3 }));
+  test("one route", () => combined({ cols: 64, topK: 1, tokens: 4 }));
+  test("counts below the most", () => combined({ cols: 64, topK: 3, tokens: 5, counts: [0, 1, 2, 3, 0] }));
+});

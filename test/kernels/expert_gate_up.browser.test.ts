@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
+import type { PageMatrix } from "../../src/kernels/matrix.ts";
+import type { TensorType } from "../../src/quant/formats.ts";
+import { runnableTypes } from "../../src/quant/layout.ts";
+import { expertGateUp as reference } from "../reference/index.ts";
+import { onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
+import { normals, seeded } from "../support/random.ts";
+import { expectRows, makePool, pairArgs } from "./expert_pool.ts";
+import { randomExperts, routeSets } from "./routes.ts";
+
+/** Two dots of up to 512 terms in f32, multiplied, and WGSL's exp in between. */
+const TOLERANCE = 1e-6;
+
+interface Case {
+  readonly types: readonly [gate: TensorType, up: TensorType];
+  readonly rows: number;
+  readonly cols: number;
+  readonly experts: number;
+  readonly topK: number;
+  readonly tokens: number;
+  /** Absent: pairs are not grouped. */
+  readonly tile: number | undefined;
+  readonly absent: readonly number[];
+  readonly segments: readonly number[];
+  readonly isScaled: boolean;
+  /** [tokens, topK], instead of random ones. */
+  readonly chosen: readonly number[] | undefined;
+}
+
+const plain: Case = {
+  types: ["F32", "F32"],
+  rows: 72,
+  cols: 256,
+  experts: 4,
+  topK: 2,
+  tokens: 3,
+  tile: undefined,
+  absent: [],
+  segments: [4],
+  isScaled: false,
+  chosen: undefined,
+};
+
+onGpu("expert_gate_up", (gpu) => {
+  async function ran(changed: Partial<Case>): Promise<Float32Array> {
+    const { types, rows, cols, experts, topK, tokens, tile, ...rest } = { ...plain, ...changed };
+    const random = seeded(rows + cols + tokens);
+    const matrices = types.map((type) => ({ type, rows, cols }));
+    const pool = makePool(gpu(), random, { experts, matrices, ...rest });
+    const chosen = rest.chosen ?? randomExperts(random, tokens, topK, experts);
+    const routes = routeSets(random, topK, chosen, pool.slotOf);
+    const x = normals(random, tokens * cols, 0.3);
+    const hidden = poisoned(gpu(), "hidden", chosen.length * rows);
+    const pairs = pairArgs(gpu(), routes, experts, tile);
+    const [gate, up] = pool.matrices as [PageMatrix, PageMatrix];
+    const shared = { ...pairs, pageBytes: pool.pageBytes, gate, up, x: storage(gpu(), "x", x), hidden };
+    const steps = pool.segments.map((segment) => expert_gate_up(gpu(), { ...shared, segment }));
+    await runSteps(gpu(), steps, { tokens });
+    const [g, u] = pool.reference as [(typeof pool.reference)[0], (typeof pool.reference)[0]];
+    const isPresent = (pair: number) => !rest.absent.includes(chosen[pair] as number);
+    return expectRows(gpu(), hidden, reference(x, g, u, chosen), rows, isPresent, TOLERANCE);
+  }
+
+  describe.each([
+    ["pair by pair", undefined],
+    ["grouped", 8],
+  ])("%s", (_, tile) => {
+    test.each(runnableTypes)("%s", async (type) => {
+      await ran({ types: [type, type], tile });
+    });
+    test("gate and up of different types", () => ran({ types: ["Q4_K", "Q6_K"], tile, cols: 512 }));
+    test("a scale for each expert", () => ran({ types: ["Q8_0", "Q4_0"], tile, isScaled: true }));
+    test("one token", () => ran({ tokens: 1, tile, rows: 64, cols: 32 }));
+    test("a pool in three buffers, one with room to spare", () =>
+      ran({ experts: 7, segments: [3, 2, 4], tokens: 6, tile, types: ["Q8_0", "Q8_0"], cols: 64 }));
+    test("experts without a slot leave their rows alone", () =>
+      ran({ experts: 6, absent: [1, 4], segments: [2, 2], tokens: 9, topK: 3, tile, cols: 64 }));
+    test("all tokens to one expert", () =>
+      ran({ topK: 1, tokens: 13, tile, cols: 64, chosen: new Array(13).fill(2) }));
+    test("an expert chosen twice by a token", () => ran({ tokens: 2, tile, cols: 64, chosen: [3, 3, 0, 3] }));
+  });
+
+  test("grouped gives the bits of pair by pair", async () => {
+    const shape: Partial<Case> = {
+      types: ["Q4_K", "Q6_K"],
+      tokens: 11,
+      experts: 5,
+      segments: [3, 2],
+      rows: 64,
+    };
+    expect(await ran({ ...shape, tile: 4 })).toEqual(await ran(shape));
+  });
+});

@@ -1,0 +1,120 @@
+import { expect, test } from "vitest";
+import { ABSENT, route } from "../../src/kernels/route.ts";
+import { route as reference } from "../reference/index.ts";
+import { expectClose, guarded, onGpu, outputWords, poisoned, runSteps, storage } from "../support/gpu.ts";
+import { normals, seeded } from "../support/random.ts";
+import { unpackRoutes } from "./routes.ts";
+
+/** WGSL's exp is good to a few units in the last place for the logits a router makes. */
+const TOLERANCE = 1e-6;
+
+const LAYER = 11;
+const LOWEST = -3.4028234e38;
+
+interface Case {
+  readonly experts: number;
+  readonly topK: number;
+  /** [tokens, experts] */
+  readonly logits: Float32Array<ArrayBuffer>;
+  readonly renormalise?: boolean;
+  readonly weightScale?: number;
+  /** Experts without a slot. */
+  readonly absent?: readonly number[];
+  /** The fault word before. */
+  readonly fault?: number;
+}
+
+onGpu(
+  "route",
+  (gpu) => {
+    /** Checks experts, slots, weights and counts; gives back the experts and the fault word. */
+    async function routed(args: Case) {
+      const { experts, topK, logits, renormalise = true, weightScale = 1, absent = [] } = args;
+      const tokens = logits.length / experts;
+      const slots = Array.from({ length: experts }, (_, e) =>
+        absent.includes(e) ? ABSENT : (e + 3) % experts,
+      );
+      // The site's row lies behind another's.
+      const offset = gpu().device.limits.minStorageBufferOffsetAlignment;
+      const rows = new Uint32Array(offset / 4 + 1 + experts).fill(ABSENT);
+      rows.set([LAYER, ...slots], offset / 4);
+      const pageTable = { buffer: storage(gpu(), "page table", rows), offset, size: 4 * (1 + experts) };
+      const routes = poisoned(gpu(), "routes", 3 * tokens * topK);
+      const counts = poisoned(gpu(), "counts", tokens);
+      const fault = guarded(gpu(), "fault", Uint32Array.of(args.fault ?? ABSENT));
+      const buffers = { logits: storage(gpu(), "logits", logits), pageTable, routes, counts, fault };
+      await runSteps(gpu(), [route(gpu(), { experts, topK, renormalise, weightScale, ...buffers })], {
+        tokens,
+      });
+
+      const ranked = logits.map((l) => (Number.isFinite(l) ? l : LOWEST));
+      const weightRule = renormalise ? "renorm" : "raw";
+      const expected = reference(ranked, { experts, topK, weightRule });
+      const found = unpackRoutes(await outputWords(gpu(), routes, 3 * tokens * topK));
+      expect(Array.from(found.experts)).toEqual(Array.from(expected.experts));
+      expect(Array.from(found.slots)).toEqual(Array.from(expected.experts, (e) => slots[e]));
+      expectClose(
+        found.weights,
+        expected.weights.map((w) => w * Math.fround(weightScale)),
+        TOLERANCE,
+      );
+      expect(Array.from(await outputWords(gpu(), counts, tokens))).toEqual(new Array(tokens).fill(topK));
+      return { experts: Array.from(found.experts), fault: (await outputWords(gpu(), fault, 1))[0] };
+    }
+
+    const random = (tokens: number, experts: number, scale = 3) =>
+      normals(seeded(tokens * experts), tokens * experts, scale);
+
+    test.each([true, false])("one token and many, renormalised: %s", async (renormalise) => {
+      expect.hasAssertions();
+      for (const tokens of [1, 9]) {
+        await routed({ experts: 60, topK: 4, logits: random(tokens, 60), renormalise });
+      }
+    });
+
+    test("more experts than lanes", () => routed({ experts: 128, topK: 8, logits: random(5, 128) }));
+    test("fewer experts than lanes", () => routed({ experts: 3, topK: 2, logits: random(4, 3) }));
+    test("one expert of many", () =>
+      routed({ experts: 16, topK: 1, logits: random(6, 16), renormalise: false }));
+    test("all experts", () => routed({ experts: 20, topK: 20, logits: random(3, 20) }));
+    test("a weight scale", () => routed({ experts: 16, topK: 4, logits: random(2, 16), weightScale: 2.5 }));
+    test("large logits", () =>
+      routed({ experts: 16, topK: 4, logits: random(4, 16, 1e3), renormalise: false }));
+
+    test("of equal logits the lower expert wins", async () => {
+      const logits = Float32Array.from([1, 2, 0, 2, 1, 2, 1, 1, -0, 0, 0, -0, 0, -1, 0, -0]);
+      const { experts } = await routed({ experts: 8, topK: 5, logits });
+      expect(experts).toEqual([1, 3, 5, 0, 4, 0, 1, 2, 3, 4]);
+    });
+
+    test("what is not a number ranks last", async () => {
+      const logits = Float32Array.from([NaN, 1, -Infinity, 2, NaN, 3, NaN, NaN, 5, Infinity, -4, NaN]);
+      const { experts } = await routed({ experts: 6, topK: 4, logits });
+      expect(experts).toEqual([5, 3, 1, 0, 2, 4, 0, 1]);
+    });
+
+    test.each([true, false])("no numbers at all, renormalised: %s", async (renormalise) => {
+      const logits = new Float32Array(6).fill(NaN);
+      expect((await routed({ experts: 6, topK: 2, logits, renormalise })).experts).toEqual([0, 1]);
+    });
+
+    test("an expert without a slot that is chosen is a fault", async () => {
+      const logits = Float32Array.from([0, 1, 2, 3, 3, 2, 1, 0]);
+      expect(await routed({ experts: 4, topK: 2, logits, absent: [2] })).toMatchObject({ fault: LAYER });
+      expect(await routed({ experts: 4, topK: 2, logits, absent: [0, 1] })).toMatchObject({ fault: LAYER });
+    });
+
+    test("an expert without a slot that is not chosen is none", async () => {
+      const logits = Float32Array.from([0, 1, 2, 3]);
+      expect(await routed({ experts: 4, topK: 2, logits, absent: [0, 1] })).toMatchObject({ fault: ABSENT });
+    });
+
+    test("the lowest layer's fault is kept", async () => {
+      const logits = Float32Array.from([0, 1, 2, 3]);
+      const missing = { experts: 4, topK: 2, logits, absent: [3] };
+      expect(await routed({ ...missing, fault: LAYER - 2 })).toMatchObject({ fault: LAYER - 2 });
+      expect(await routed({ ...missing, fault: LAYER + 2 })).toMatchObject({ fault: LAYER });
+    });
+  },
+  true,
+);

@@ -1,0 +1,75 @@
+/** Models whose logits and greedy continuations are known, and how much of each a software adapter has time for. */
+import { expectGolden, loadInline } from "../support/engine.ts";
+import {
+  exists,
+  fixture,
+  type GoldenCase,
+  goldenCase,
+  shared,
+  tinyStoriesCases,
+  tinyStoriesModel,
+} from "../support/golden.ts";
+
+export interface GoldenModel {
+  readonly name: string;
+  readonly file: URL;
+  cases(): Promise<readonly GoldenCase[]>;
+}
+
+/** Greedy tokens checked of the models of which there are several. */
+const SHORT_TOKENS = 24;
+
+/** Models the repository carries. */
+export const ownModels: readonly GoldenModel[] = [
+  {
+    name: "random qwen3moe in F16 with biases and scales",
+    file: fixture("qwen3moe-moe.gguf"),
+    cases: async () => [await goldenCase(fixture("qwen3moe-moe"))],
+  },
+  {
+    name: "trained tiny-stories-moe in Q4_K_M",
+    file: tinyStoriesModel(),
+    cases: async () => {
+      const [first, second] = await tinyStoriesCases(fixture("golden-Q4_K_M"));
+      return [first as GoldenCase, shortened(second as GoldenCase)];
+    },
+  },
+];
+
+const supported = ["F16", "Q8_0", "Q4_0", "Q4_K_S", "Q6_K"];
+
+/** Models of the shared folder; none where it is not mounted. */
+export async function sharedModels(): Promise<GoldenModel[]> {
+  if (!(await exists(shared("golden/archs/qwen3moe-yarn.gguf")))) return [];
+  const small = (name: string, path: string): GoldenModel => ({
+    name,
+    file: shared(`${path}.gguf`),
+    cases: async () => [await goldenCase(shared(path))],
+  });
+  const stories = (type: string): GoldenModel => ({
+    name: `trained tiny-stories-moe in ${type}`,
+    file: shared(`models/tiny-stories-moe/tiny-stories-moe-${type}.gguf`),
+    cases: async () => {
+      const [first] = await tinyStoriesCases(shared(`models/tiny-stories-moe/golden-${type}`));
+      return [shortened(first as GoldenCase)];
+    },
+  });
+  return [
+    small("random qwen3moe with YaRN", "golden/archs/qwen3moe-yarn"),
+    ...supported.map((type) => small(`random qwen3moe in ${type}`, `golden/quants/${type}`)),
+    ...["Q8_0", "Q4_0"].map(stories),
+  ];
+}
+
+export async function expectGoldenModel({ file, cases }: GoldenModel): Promise<void> {
+  const model = await loadInline(file);
+  try {
+    for (const golden of await cases()) await expectGolden(model, golden);
+  } finally {
+    await model.dispose();
+  }
+}
+
+function shortened(golden: GoldenCase): GoldenCase {
+  return { ...golden, greedy: golden.greedy.slice(0, SHORT_TOKENS) };
+}
