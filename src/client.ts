@@ -2,9 +2,9 @@ import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlin
 import EngineWorker from "../workers/engine.worker.ts?worker&inline";
 import StoreWorker from "../workers/store.worker.ts?worker&inline";
 import type { EngineRequest, EngineService, LoadOptions, TokenStream } from "./api.ts";
-import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
-import { Model } from "./language_model.ts";
-import { type ModelSource, specOf } from "./source/spec.ts";
+import { SluiceError, throwIfAborted } from "./errors.ts";
+import { loadOn, type Model } from "./language_model.ts";
+import type { ModelSource } from "./source/spec.ts";
 import { registerWire } from "./wire.ts";
 
 /**
@@ -15,21 +15,8 @@ import { registerWire } from "./wire.ts";
  * `network`, `storage-corrupt`, `bad-request`, `aborted`
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { onProgress, signal, contextTokens, memory } = options;
-  throwIfAborted(signal);
-  const spec = specOf(source);
-  const engine = new EngineClient(options.store ?? "indexeddb");
-  const abort = () => void engine.abort();
-  signal?.addEventListener("abort", abort);
-  try {
-    const settings = { contextTokens, gpuBytes: memory?.gpu };
-    return new Model(engine, await engine.load(spec, settings, (progress) => onProgress?.(progress)));
-  } catch (error) {
-    await engine.dispose();
-    throw signal?.aborted ? abortedError(error) : error;
-  } finally {
-    signal?.removeEventListener("abort", abort);
-  }
+  throwIfAborted(options.signal);
+  return loadOn(new EngineClient(options.store ?? "indexeddb"), source, options);
 }
 
 /** The engine in its worker, with a store in another and a port between the two. */

@@ -1,10 +1,10 @@
 import type { LoadOptions } from "./api.ts";
 import { Engine } from "./engine.ts";
-import { abortedError, throwIfAborted } from "./errors.ts";
+import { throwIfAborted } from "./errors.ts";
 import { Gpu, type GpuOptions } from "./gpu/gpu.ts";
-import { Model } from "./language_model.ts";
+import { loadOn, type Model } from "./language_model.ts";
 import type { ModelOptions } from "./model/load.ts";
-import { type ModelSource, specOf } from "./source/spec.ts";
+import type { ModelSource } from "./source/spec.ts";
 import { ModelStore } from "./store/model_store.ts";
 import { openBackend } from "./store/serve.ts";
 
@@ -17,21 +17,11 @@ export interface InlineOptions extends LoadOptions {
 
 /** As `loadModel`, with engine and store in this thread: under Node, in tests. Pages are kept in memory. */
 export async function loadModelInline(source: ModelSource, options: InlineOptions): Promise<Model> {
-  const { onProgress, signal, contextTokens, memory, adapter, gpu, tuning } = options;
-  throwIfAborted(signal);
+  throwIfAborted(options.signal);
   const store = new ModelStore(await openBackend(options.store ?? "memory"));
-  const engine = new Engine(store, () => Gpu.open(adapter, gpu), tuning);
-  const abort = () => void engine.abort();
-  signal?.addEventListener("abort", abort);
-  try {
-    const settings = { contextTokens, gpuBytes: memory?.gpu };
-    return new Model(
-      engine,
-      await engine.load(specOf(source), settings, (progress) => onProgress?.(progress)),
-    );
-  } catch (error) {
-    throw signal?.aborted ? abortedError(error) : error;
-  } finally {
-    signal?.removeEventListener("abort", abort);
-  }
+  return loadOn(
+    new Engine(store, () => Gpu.open(options.adapter, options.gpu), options.tuning),
+    source,
+    options,
+  );
 }

@@ -3,10 +3,12 @@ import type {
   EngineService,
   GenerateOptions,
   LoadedModel,
+  LoadOptions,
   ModelInfo,
   Stats,
 } from "./api.ts";
-import { SluiceError, throwIfAborted } from "./errors.ts";
+import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
+import { type ModelSource, specOf } from "./source/spec.ts";
 import { tokenizerFromGguf } from "./text/from_gguf.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 
@@ -92,6 +94,28 @@ export class Model {
       remedy: "Give token ids to `generateTokens` instead of text.",
       cause: this.#noTokenizer,
     });
+  }
+}
+
+/** Loads `source` on a new engine; one that fails is disposed of. */
+export async function loadOn(
+  engine: EngineService,
+  source: ModelSource,
+  { onProgress, signal, contextTokens, memory }: LoadOptions,
+): Promise<Model> {
+  const abort = () => void engine.abort();
+  signal?.addEventListener("abort", abort);
+  try {
+    const settings = { contextTokens, gpuBytes: memory?.gpu };
+    return new Model(
+      engine,
+      await engine.load(specOf(source), settings, (progress) => onProgress?.(progress)),
+    );
+  } catch (error) {
+    await engine.dispose();
+    throw signal?.aborted ? abortedError(error) : error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
   }
 }
 

@@ -96,11 +96,18 @@ export class Gpu {
 
   /** A zero-filled buffer. Its bytes count until `destroy`. */
   buffer(label: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
-    if (bytes > this.device.limits.maxBufferSize) {
-      throw new SluiceError("limits-too-low", `${label} needs a buffer of ${bytes} bytes`, {
-        remedy: "Use a smaller context or model, or another device.",
-        details: { needed: bytes, limit: this.device.limits.maxBufferSize },
-      });
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
+    const isBound = (usage & GPUBufferUsage.STORAGE) !== 0;
+    const limit = isBound ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
+    if (bytes > limit) {
+      throw new SluiceError(
+        "limits-too-low",
+        `${label} needs ${bytes} bytes, this adapter binds at most ${limit}`,
+        {
+          remedy: "Use a smaller contextTokens, a smaller model, or another device.",
+          details: { needed: bytes, limit },
+        },
+      );
     }
     const buffer = this.device.createBuffer({ label, size: Math.max(16, Math.ceil(bytes / 4) * 4), usage });
     this.counters.objects += 1;

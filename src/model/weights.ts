@@ -8,10 +8,11 @@ import type { PagePart, PagePlan } from "../quant/page.ts";
 import type { ModelPages } from "./pages.ts";
 import type { Linear } from "./plan.ts";
 
-/** A page's place in GPU memory. */
+/** A page's place in GPU memory, and for an expert its entry in the page table. */
 interface Placed {
   readonly buffer: GPUBuffer;
   readonly offset: number;
+  readonly entry?: { readonly offset: number; readonly slot: number };
 }
 
 /** The expert pool of one MoE site: equal slots, in segments that each fit a binding. */
@@ -29,7 +30,6 @@ export interface SiteWeights {
 export class Weights {
   readonly sites: readonly SiteWeights[];
   readonly #gpu: Gpu;
-  readonly #pages: ModelPages;
   readonly #dense = new Map<string, (MatrixPiece & VectorPiece)[]>();
   readonly #placed = new Map<number, Placed>();
   readonly #pageTable: GPUBuffer;
@@ -38,7 +38,6 @@ export class Weights {
   /** Allocates; `upload` fills. Every expert gets a slot. */
   constructor(gpu: Gpu, pages: ModelPages, layerOfSite: readonly number[]) {
     this.#gpu = gpu;
-    this.#pages = pages;
     for (const group of pages.denseGroups) this.#placeGroup(group);
     const experts = Math.max(0, ...pages.sites.map((site) => site.length));
     const alignment = gpu.device.limits.minStorageBufferOffsetAlignment;
@@ -67,14 +66,9 @@ export class Weights {
 
   /** Puts a page's bytes where it belongs and, for an expert, makes it present in the page table. */
   upload(page: PagePlan, bytes: ArrayBuffer): void {
-    const { buffer, offset } = this.#placed.get(page.index) as Placed;
+    const { buffer, offset, entry } = this.#placed.get(page.index) as Placed;
     this.#gpu.upload(buffer, offset, bytes);
-    const site = this.#pages.sites.findIndex(
-      (pages) => pages[0] && page.index >= pages[0].index && pages.includes(page),
-    );
-    if (site < 0) return;
-    const expert = this.#pages.sites[site]?.indexOf(page) ?? 0;
-    this.#gpu.upload(this.#pageTable, site * this.#siteStride + 4 * (1 + expert), Uint32Array.of(expert));
+    if (entry) this.#gpu.upload(this.#pageTable, entry.offset, Uint32Array.of(entry.slot));
   }
 
   #pieces(name: string): (MatrixPiece & VectorPiece)[] {
@@ -120,22 +114,23 @@ export class Weights {
     const pageBytes = first.bytes;
     const slotsEach = Math.max(1, Math.floor(this.#gpu.maxBindingBytes / pageBytes));
     const segments: PoolSegment[] = [];
+    const tableRow = site * this.#siteStride;
     for (let slot = 0; slot < pages.length; slot += slotsEach) {
       const slots = Math.min(slotsEach, pages.length - slot);
       const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
       const buffer = this.#gpu.buffer(`experts of layer ${layer}`, slots * pageBytes, usage);
       segments.push({ buffer, first: slot, slots });
-      for (let i = 0; i < slots; i++) {
-        this.#placed.set((pages[slot + i] as PagePlan).index, { buffer, offset: i * pageBytes });
-      }
+      pages.slice(slot, slot + slots).forEach(({ index }, i) => {
+        const entry = { offset: tableRow + 4 * (1 + slot + i), slot: slot + i };
+        this.#placed.set(index, { buffer, offset: i * pageBytes, entry });
+      });
     }
-    const size = 4 * (1 + pages.length);
     const row = new Uint32Array(1 + pages.length).fill(ABSENT);
     row[0] = layer;
-    const offset = site * this.#siteStride;
-    this.#gpu.upload(this.#pageTable, offset, row);
+    this.#gpu.upload(this.#pageTable, tableRow, row);
+    const pageTable = { buffer: this.#pageTable, offset: tableRow, size: row.byteLength };
     const [gate, up, down] = pageMatrices(first.parts) as [PageMatrix, PageMatrix, PageMatrix];
-    return { pageBytes, segments, gate, up, down, pageTable: { buffer: this.#pageTable, offset, size } };
+    return { pageBytes, segments, gate, up, down, pageTable };
   }
 }
 
