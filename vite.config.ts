@@ -1,16 +1,22 @@
 import { defineConfig } from "vite";
 
+/**
+ * The GGUF parser takes a few constants from a package that is mostly code samples for model pages and does not
+ * say that importing it does nothing. Saying so halves the library.
+ */
+const treeshake = { moduleSideEffects: [{ test: /@huggingface[\\/]tasks/, sideEffects: false }] };
+
 /** The library: one ES module in which workers and shaders are text, so that a consumer's bundler needs no plugin. */
 export default defineConfig({
   publicDir: false,
   build: {
     target: "es2022",
-    sourcemap: false,
     lib: { entry: "src/index.ts", formats: ["es"], fileName: "index" },
+    rolldownOptions: { treeshake },
   },
   worker: {
     format: "es",
     // An inlined worker has no address to import a second chunk from.
-    rolldownOptions: { output: { codeSplitting: false } },
+    rolldownOptions: { treeshake, output: { codeSplitting: false } },
   },
 });

@@ -24,7 +24,7 @@ export function threeDigits(value: number): string {
 
 export function formatProgress({ phase, bytesDone, bytesTotal }: Progress): string {
   if (phase === "open") return "Reading the header …";
-  if (phase === "ready" || bytesTotal === 0) return formatBytes(bytesDone);
+  if (bytesDone === bytesTotal) return "Preparing the kernels …";
   return `Loading weights: ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}`;
 }
 

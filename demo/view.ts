@@ -32,7 +32,7 @@ export function showActivity(activity: Activity): void {
   generate.disabled = activity !== "ready";
   stop.disabled = activity !== "loading" && activity !== "generating";
   output.setAttribute("aria-busy", String(activity === "generating"));
-  if (activity === "idle") status.textContent = "";
+  if (activity === "idle") status.textContent = "No model is loaded.";
   if (activity !== "loading") progress.value = activity === "idle" ? 0 : 1;
 }
 

@@ -9,7 +9,12 @@ const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.u
 export default defineConfig({
   root: path("."),
   base: "./",
-  build: { outDir: path("../dist-demo"), emptyOutDir: true, target: "es2022" },
+  build: {
+    outDir: path("../dist-demo"),
+    emptyOutDir: true,
+    target: "es2022",
+    rolldownOptions: { treeshake: library.build?.rolldownOptions?.treeshake ?? true },
+  },
   worker: library.worker ?? {},
   optimizeDeps: { include: runtimeDependencies() },
   server: { host: "127.0.0.1", fs: { allow: [path("..")] } },

@@ -21,8 +21,11 @@ export interface LoadOptions {
   readonly memory?: MemoryBudget;
   /** Longest sequence, prompt and output together, in tokens. Default: the model's own, at most 4096. */
   readonly contextTokens?: number;
-  /** Where pages are kept: IndexedDB, or only in memory for this load. Default `indexeddb`. */
-  readonly store?: "indexeddb" | "memory";
+  /**
+   * Where pages are kept: in IndexedDB, in a file of OPFS, in whichever of the two reads faster in this browser
+   * (`auto`), or only in memory for this load. What is on disk already is found in either place. Default `auto`.
+   */
+  readonly store?: "auto" | "indexeddb" | "opfs" | "memory";
 }
 
 export interface SamplingOptions {

@@ -2,9 +2,11 @@ import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlin
 import EngineWorker from "../workers/engine.worker.ts?worker&inline";
 import StoreWorker from "../workers/store.worker.ts?worker&inline";
 import type { EngineRequest, EngineService, LoadOptions, TokenStream } from "./api.ts";
-import { SluiceError, throwIfAborted } from "./errors.ts";
+import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
 import { loadOn, type Model } from "./language_model.ts";
 import type { ModelSource } from "./source/spec.ts";
+import { askToPersist } from "./store/persist.ts";
+import type { StoreKind } from "./store/serve.ts";
 import { registerWire } from "./wire.ts";
 
 /**
@@ -16,27 +18,31 @@ import { registerWire } from "./wire.ts";
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
   throwIfAborted(options.signal);
-  return loadOn(new EngineClient(options.store ?? "indexeddb"), source, options);
+  const { store = "auto" } = options;
+  if (store !== "memory") void askToPersist();
+  return loadOn(new EngineClient(store), source, options);
 }
 
 /** The engine in its worker, with a store in another and a port between the two. */
 class EngineClient implements EngineService {
   readonly #workers: readonly Worker[];
   readonly #remote: Remote<EngineService>;
-  readonly #died: Promise<never>;
+  /** Reject the calls that wait for an answer. */
+  readonly #waiting = new Set<(reason: SluiceError) => void>();
+  #failure: SluiceError | undefined;
   #isDisposed = false;
 
-  constructor(kind: "indexeddb" | "memory") {
+  constructor(kind: StoreKind) {
     registerWire();
     const engine = new EngineWorker({ name: "sluice engine" });
     const store = new StoreWorker({ name: "sluice store" });
     this.#workers = [engine, store];
-    this.#died = new Promise((_, reject) => {
-      for (const worker of this.#workers) {
-        worker.addEventListener("error", (event) => reject(workerFailure(event)));
-      }
-    });
-    this.#died.catch(() => {});
+    for (const worker of this.#workers) {
+      worker.addEventListener("error", (event) => {
+        this.#failure ??= workerFailure(event);
+        this.#giveUp(this.#failure);
+      });
+    }
     const toStore = new MessageChannel();
     const toEngine = new MessageChannel();
     store.postMessage({ port: toStore.port1, kind }, [toStore.port1]);
@@ -46,56 +52,71 @@ class EngineClient implements EngineService {
   }
 
   load(...[spec, options, onProgress]: Parameters<EngineService["load"]>) {
-    return this.#call(this.#remote.load(spec, options, proxy(onProgress)));
+    return this.#call(() => this.#remote.load(spec, options, proxy(onProgress)));
   }
 
   async generate(...args: Parameters<EngineService["generate"]>) {
-    // The worker answers with a proxy, which comlink's types cannot see through an interface.
-    const answer = this.#remote.generate(...args) as Promise<unknown> as Promise<
-      Remote<TokenStream & ProxyMarked>
-    >;
-    const stream = await this.#call(answer);
+    const stream = await this.#call(() => {
+      // The worker answers with a proxy, which comlink's types cannot see through an interface.
+      return this.#remote.generate(...args) as Promise<unknown> as Promise<Remote<TokenStream & ProxyMarked>>;
+    });
     return {
-      next: () => this.#call(stream.next()),
+      next: async () => {
+        if (this.#isDisposed) throw abortedError();
+        return this.#call(() => stream.next());
+      },
       stop: async () => {
-        await this.#call(stream.stop());
+        if (this.#isDisposed) return;
+        await this.#call(() => stream.stop());
         stream[releaseProxy]();
       },
     };
   }
 
   logits(prompt: readonly number[]) {
-    return this.#call(this.#remote.logits(prompt));
+    return this.#call(() => this.#remote.logits(prompt));
   }
 
   stats() {
-    return this.#call(this.#remote.stats());
+    return this.#call(() => this.#remote.stats());
   }
 
   async abort(): Promise<void> {
-    if (!this.#isDisposed) await this.#call(this.#remote.abort());
+    if (!this.#isDisposed) await this.#call(() => this.#remote.abort());
   }
 
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
+    const disposed = this.#call(() => this.#remote.dispose());
     this.#isDisposed = true;
     try {
-      await Promise.race([this.#remote.dispose(), this.#died]);
+      await disposed;
     } catch {
       // A worker that died has nothing left to free.
     }
     this.#remote[releaseProxy]();
     for (const worker of this.#workers) worker.terminate();
+    this.#giveUp(abortedError());
   }
 
-  /** `answer`, unless a worker dies first: then nobody would ever answer. */
-  #call<T>(answer: Promise<T>): Promise<T> {
+  /** The answer to `ask`, unless a worker dies or is ended first: then nobody would ever answer. */
+  async #call<T>(ask: () => Promise<T>): Promise<T> {
     if (this.#isDisposed) {
       throw new SluiceError("bad-request", "this model was disposed of", {
         remedy: "Call `loadModel` again.",
       });
     }
-    return Promise.race([answer, this.#died]);
+    if (this.#failure) throw this.#failure;
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject);
+      ask()
+        .then(resolve, reject)
+        .finally(() => this.#waiting.delete(reject));
+    });
+  }
+
+  #giveUp(reason: SluiceError): void {
+    for (const reject of this.#waiting) reject(reason);
   }
 }
 

@@ -50,9 +50,11 @@ export class Engine implements EngineService {
       onProgress({ phase: "open", bytesDone: 0, bytesTotal: 0 });
       const gpu = await this.#openGpu();
       this.#gpu = gpu;
+      work.signal.throwIfAborted();
       const { id, file } = await this.#open(spec, work.signal);
       const prepared = prepare(file, { ...this.#tuning, ...options });
       const runner = await loadRunner(gpu, this.#store, id, prepared, onProgress, work.signal);
+      work.signal.throwIfAborted();
       this.#model = { ...prepared, runner };
       this.#meter.endLoad();
       const bytes = prepared.pages.sourceBytes;
@@ -61,7 +63,7 @@ export class Engine implements EngineService {
       return { info: describe(id, prepared, gpu), vocabulary: Object.fromEntries(tokenizerKeys) };
     } catch (error) {
       await this.#release();
-      throw error;
+      throw causeOf(error, work.signal);
     } finally {
       this.#work = undefined;
     }
@@ -98,7 +100,7 @@ export class Engine implements EngineService {
           return done ? undefined : value;
         } catch (error) {
           end();
-          throw error;
+          throw causeOf(error, work.signal);
         }
       },
       stop: async () => {
@@ -113,6 +115,8 @@ export class Engine implements EngineService {
     const work = this.#begin();
     try {
       return await runner.logits(prompt, work.signal);
+    } catch (error) {
+      throw causeOf(error, work.signal);
     } finally {
       this.#work = undefined;
     }
@@ -154,7 +158,10 @@ export class Engine implements EngineService {
     const launch = () => {
       const count = Math.min(BATCH_TOKENS, left);
       if (count === 0) return;
-      inFlight.push(runner.decode(position, count, options));
+      const batch = runner.decode(position, count, options);
+      // It may fail while the caller still reads the one before it; whoever awaits it is told.
+      batch.catch(() => {});
+      inFlight.push(batch);
       position += count;
       left -= count;
     };
@@ -233,6 +240,11 @@ function describe(id: string, { plan, sizes }: Prepared, gpu: Gpu): ModelInfo {
     ...describeExperts(plan),
     adapter: gpu.adapterName,
   };
+}
+
+/** What fails after an abort fails because of it: `dispose` takes the device away from what still runs. */
+function causeOf(error: unknown, signal: AbortSignal): unknown {
+  return signal.aborted ? signal.reason : error;
 }
 
 function badRequest(message: string, remedy: string): SluiceError {

@@ -39,6 +39,7 @@ export class Gpu {
   };
   readonly pipelines: Pipelines;
   #failure: SluiceError | undefined;
+  #isDestroyed = false;
   readonly #buffers = new Set<GPUBuffer>();
 
   private constructor(device: GPUDevice, options: GpuOptions) {
@@ -57,7 +58,7 @@ export class Gpu {
       this.#failure ??= deviceError(event.error);
     });
     void device.lost.then((lost) => {
-      if (lost.reason !== "destroyed") this.#failure = lostError(lost);
+      if (!this.#isDestroyed) this.#failure = lostError(lost);
     });
   }
 
@@ -182,6 +183,7 @@ export class Gpu {
   }
 
   destroy(): void {
+    this.#isDestroyed = true;
     for (const buffer of this.#buffers) buffer.destroy();
     this.#buffers.clear();
     this.counters.bytesAllocated = 0;

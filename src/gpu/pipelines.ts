@@ -56,7 +56,10 @@ export class Pipelines {
     if (known) return known;
     const kernel: Kernel = { label, code, bindings: parseBindings(code), pipeline: undefined };
     this.#kernels.set(code, kernel);
-    this.#pending.push(this.#compile(kernel));
+    const compiling = this.#compile(kernel);
+    // Reported by `ready`, which may come later than the failure.
+    compiling.catch(() => {});
+    this.#pending.push(compiling);
     return kernel;
   }
 

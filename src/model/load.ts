@@ -76,12 +76,9 @@ export async function loadRunner(
     return { weights, runner: new Runner(gpu, plan, weights, state, sizes) };
   });
   const compiled = gpu.ready();
-  try {
-    await streamPages(gpu, store, modelId, weights, pages, onProgress, signal);
-  } finally {
-    // Awaited either way, so that a failed compile is never an unhandled rejection.
-    await compiled.catch(() => {});
-  }
+  // A compile that fails while pages stream is told when they are there.
+  compiled.catch(() => {});
+  await streamPages(gpu, store, modelId, weights, pages, onProgress, signal);
   await compiled;
   return runner;
 }

@@ -1,4 +1,5 @@
 import type { ModelFile } from "../source/model_file.ts";
+import type { Extent } from "./extents.ts";
 
 /** What the catalogue holds of a model. */
 export interface ModelRecord {
@@ -10,19 +11,23 @@ export interface ModelRecord {
   readonly createdAt: number;
 }
 
-/** What a page must be to be served. Written in the same transaction as its bytes. */
+/** What a page must be to be served. Written in the same transaction as its bytes, or after them. */
 export interface PageSum {
   readonly bytes: number;
   /** Hexadecimal. */
   readonly sha256: string;
   /** Fingerprint of the page list it was made for. */
   readonly layout: string;
+  /** Where its bytes lie, for a back end that keeps them in a file. Not the caller's business. */
+  readonly extent?: Extent;
 }
 
 /** A page as it was found. Either half may be missing after a torn write. */
 export interface StoredPage {
   readonly bytes: ArrayBuffer | undefined;
   readonly sum: PageSum | undefined;
+  /** Another tab may have written there between the sum and the bytes. */
+  readonly mayHaveChanged?: true;
 }
 
 /**
@@ -36,6 +41,8 @@ export interface Backend {
   /** Forgets a model and its pages. */
   dropModel(id: string): Promise<void>;
   page(modelId: string, index: number): Promise<StoredPage>;
+  /** The sums of a model's pages by index, which tell what is there without reading it. */
+  sums(modelId: string): Promise<ReadonlyMap<number, PageSum>>;
   /** Takes its own copy of `bytes` before it returns, so the caller may transfer them at once. */
   putPage(modelId: string, index: number, bytes: ArrayBuffer, sum: PageSum): Promise<void>;
   dropPage(modelId: string, index: number): Promise<void>;

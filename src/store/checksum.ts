@@ -31,17 +31,25 @@ export async function layoutFingerprint(pages: readonly PagePlan[]): Promise<str
 /**
  * The page's bytes if they are what was once written for this page list; `missing` if none were;
  * `corrupt` if something else is there.
+ *
+ * `known` is the sum that the page was verified with before. The same bytes are not summed twice: a page of
+ * 2.65 MB takes 4.4 ms to sum and 1.8 ms to read from OPFS (9.6 ms from IndexedDB), and once it was found whole
+ * only this session writes there. What another tab may write to is verified each time.
  */
 export async function verify(
   stored: StoredPage,
   pageBytes: number,
   layout: string,
+  known: PageSum | undefined,
 ): Promise<ArrayBuffer | "missing" | "corrupt"> {
-  const { bytes, sum } = stored;
+  const { bytes, sum, mayHaveChanged = false } = stored;
   if (!bytes && !sum) return "missing";
   if (sum && sum.layout !== layout) return "missing";
-  if (!bytes || !sum || sum.bytes !== pageBytes || bytes.byteLength !== pageBytes) return "corrupt";
-  return (await sha256(bytes)) === sum.sha256 ? bytes : "corrupt";
+  if (bytes && sum && sum.bytes === pageBytes && bytes.byteLength === pageBytes) {
+    const isKnown = known?.sha256 === sum.sha256 && known.extent?.offset === sum.extent?.offset;
+    if ((isKnown && !mayHaveChanged) || (await sha256(bytes)) === sum.sha256) return bytes;
+  }
+  return mayHaveChanged ? "missing" : "corrupt";
 }
 
 export async function pageSum(bytes: ArrayBuffer, layout: string): Promise<PageSum> {

@@ -1,20 +1,26 @@
 import { throwIfAborted } from "../errors.ts";
 import type { PagePart, PagePlan } from "../quant/page.ts";
 import { repackPart } from "../quant/repack.ts";
-import { coalesce, type Request } from "../source/ranges.ts";
+import { coalesce } from "../source/ranges.ts";
 import type { Source } from "../source/source.ts";
-import type { Gate, HostBytes } from "./limits.ts";
+import type { HostBytes } from "./limits.ts";
 
 /** A piece larger than this is one part that is larger. */
 const MAX_PIECE_BYTES = 16 * 2 ** 20;
-/** Fetching and dropping this much costs less than another request. */
-const MAX_GAP_BYTES = 64 * 2 ** 10;
+/**
+ * Fetching and dropping this much costs less than another request. More would cost fewer requests for scattered
+ * small experts, but what lies between them is mostly wanted later, and would be fetched twice.
+ */
+const MAX_GAP_BYTES = 4 * 2 ** 10;
 
 export interface PageFetch {
   readonly source: Source;
-  readonly gate: Gate;
+  /** Decides when a request may start. */
+  readonly gate: { run(task: () => Promise<void>): Promise<void> };
   readonly host: HostBytes;
   readonly signal: AbortSignal;
+  /** Asked before each request; what is no longer wanted is left out of it, and such a page never done. */
+  wants?(page: PagePlan): boolean;
   /** Takes over a page that is complete, and its bytes' place in `host`. */
   done(page: PagePlan, bytes: ArrayBuffer): Promise<void>;
 }
@@ -27,7 +33,8 @@ interface Page {
 
 /**
  * Fetches pages, neighbours in the file in one request, and repacks each piece as it comes: what is held is the
- * pages begun and the pieces in flight. Resolves when `done` has taken every page.
+ * pages begun and the pieces in flight. Resolves when `done` has taken every page that
+ * was wanted to the end.
  * @throws what the source throws; then the other requests have ended too, and pages not handed over are gone.
  */
 export async function fetchPages(plans: readonly PagePlan[], context: PageFetch): Promise<void> {
@@ -50,43 +57,47 @@ export async function fetchPages(plans: readonly PagePlan[], context: PageFetch)
     context.gate
       .run(async () => {
         throwIfAborted(signal);
-        const members = request.members.flatMap((member) => parts[member] ?? []);
-        const finished = await fetchPiece(request, members, { ...context, signal });
+        const members = request.members
+          .flatMap((member) => parts[member] ?? [])
+          .filter(({ page }) => context.wants?.(page.plan) ?? true);
+        const finished = await fetchPiece(members, { ...context, signal });
         for (const page of finished) handedOver.push(handOver(page, context).catch(fail));
       })
       .catch(fail),
   );
   await Promise.all(work);
   await Promise.all(handedOver);
-  if (failures.length === 0) return;
   for (const { bytes } of pages) context.host.give(bytes?.byteLength ?? 0);
+  if (failures.length === 0) return;
   throwIfAborted(context.signal);
   throw failures[0];
 }
 
-/** Fetches one piece and repacks its parts; returns the pages that are complete with it. */
+/** Fetches in one piece what these parts need and repacks them; returns the pages that are complete with it. */
 async function fetchPiece(
-  request: Request,
   members: readonly { readonly page: Page; readonly part: PagePart }[],
   { source, host, signal }: PageFetch,
 ): Promise<Page[]> {
-  host.take(request.bytes);
+  if (members.length === 0) return [];
+  const offset = Math.min(...members.map(({ part }) => part.source.offset));
+  const bytes = Math.max(...members.map(({ part }) => part.source.offset + part.source.bytes)) - offset;
+  host.take(bytes);
   try {
-    const piece = await source.read(request.offset, request.bytes, signal);
+    const piece = await source.read(offset, bytes, signal);
     const finished: Page[] = [];
     for (const { page, part } of members) {
       if (!page.bytes) {
         host.take(page.plan.bytes);
         page.bytes = new Uint8Array(page.plan.bytes);
       }
-      const start = part.source.offset - request.offset;
+      const start = part.source.offset - offset;
       repackPart(part, piece.subarray(start, start + part.source.bytes), page.bytes);
       page.missing--;
       if (page.missing === 0) finished.push(page);
     }
     return finished;
   } finally {
-    host.give(request.bytes);
+    host.give(bytes);
   }
 }
 

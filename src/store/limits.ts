@@ -1,9 +1,12 @@
 /** Lets at most `width` tasks run at a time, the others in the order they came. */
 export class Gate {
+  readonly #width: number;
   #free: number;
   readonly #waiting: (() => void)[] = [];
+  #onIdle: (() => void)[] = [];
 
   constructor(width: number) {
+    this.#width = width;
     this.#free = width;
   }
 
@@ -16,7 +19,34 @@ export class Gate {
       const next = this.#waiting.shift();
       if (next) next();
       else this.#free++;
+      if (this.#free === this.#width) {
+        for (const resolve of this.#onIdle) resolve();
+        this.#onIdle = [];
+      }
     }
+  }
+
+  /** Resolves as soon as nothing runs or waits. */
+  async idle(): Promise<void> {
+    while (this.#free < this.#width) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+}
+
+/** A gate with slots of its own whose tasks start only while nothing is in another gate. */
+export class GateBehind {
+  readonly #first: Gate;
+  readonly #own: Gate;
+
+  constructor(first: Gate, width: number) {
+    this.#first = first;
+    this.#own = new Gate(width);
+  }
+
+  run<T>(task: () => Promise<T>): Promise<T> {
+    return this.#own.run(async () => {
+      await this.#first.idle();
+      return task();
+    });
   }
 }
 

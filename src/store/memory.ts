@@ -37,6 +37,10 @@ export class MemoryBackend implements Backend {
     return { bytes: kept?.bytes.slice(0), sum: kept?.sum };
   }
 
+  async sums(modelId: string): Promise<ReadonlyMap<number, PageSum>> {
+    return new Map(Array.from(this.#pages.get(modelId) ?? [], ([index, { sum }]) => [index, sum]));
+  }
+
   async putPage(modelId: string, index: number, bytes: ArrayBuffer, sum: PageSum): Promise<void> {
     const pages = this.#pages.get(modelId) ?? new Map<number, KeptPage>();
     const replaced = pages.get(index)?.bytes.byteLength ?? 0;

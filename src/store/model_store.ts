@@ -7,11 +7,14 @@ import type { Source, SourceSpec } from "../source/source.ts";
 import { type Backend, isQuotaError, type ModelRecord, type PageSum } from "./backend.ts";
 import { layoutFingerprint, pageSum, verify } from "./checksum.ts";
 import { fetchPages } from "./fetch_pages.ts";
-import { Gate, HostBytes } from "./limits.ts";
+import { batchesOf, notKept, storageFull, writeFailed } from "./install.ts";
+import { Gate, GateBehind, HostBytes } from "./limits.ts";
 import { type Flight, OpenModel } from "./open_model.ts";
 import type { OpenedModel, StoreService, StoreStats } from "./service.ts";
 
+/** For reads, and on top of them for installing: together what browsers allow for a host over HTTP/1.1. */
 const MAX_PARALLEL_REQUESTS = 4;
+const MAX_INSTALL_REQUESTS = 2;
 /** A read that must fetch waits while more than this is still to be written, so that memory stays bounded. */
 const MAX_BYTES_BEHIND = 64 * 2 ** 20;
 
@@ -34,6 +37,8 @@ export class ModelStore implements StoreService {
   readonly #backend: Backend;
   readonly #entries = new Map<string, Entry>();
   readonly #gate = new Gate(MAX_PARALLEL_REQUESTS);
+  readonly #installGate = new GateBehind(this.#gate, MAX_INSTALL_REQUESTS);
+  readonly #batchGate = new Gate(1);
   readonly #host = new HostBytes();
   #closedBytesFetched = 0;
 
@@ -53,8 +58,7 @@ export class ModelStore implements StoreService {
     for (const page of pages) checkPage(page);
     const layout = await layoutFingerprint(pages);
     const record = await this.#record(modelId);
-    model.layout = layout;
-    model.pages = new Map(pages.map((page) => [page.index, page]));
+    model.plan(pages, layout);
     if (record?.layout === layout) return;
     // Stale pages could not be served anyway, their sums name their layout; this gives their room back.
     await this.#backend.dropPages(modelId).catch((error) => this.#noteWriteError(model, error));
@@ -77,6 +81,33 @@ export class ModelStore implements StoreService {
       });
     if (started.length > 0) void this.#bring(model, started);
     return Promise.all(answers);
+  }
+
+  async missing(modelId: string): Promise<number[]> {
+    const { model } = this.#entry(modelId);
+    const missing = await this.#notOnDisk(model, [...model.pages.values()], model.layout);
+    return missing.map((page) => page.index);
+  }
+
+  /** Pages that a `read` asks for meanwhile are fetched by that, and skipped here unless already under way. */
+  async install(modelId: string, indexes: readonly number[]): Promise<void> {
+    const { model } = this.#entry(modelId);
+    const { signal, layout } = model;
+    const pages = indexes.map((index) => model.page(index));
+    let left = await this.#notOnDisk(model, pages, layout);
+    while (left.length > 0) {
+      const leftToReads = new Set<Flight>();
+      for (const batch of batchesOf(left)) {
+        await this.#batchGate.run(() => this.#installBatch(model, batch, leftToReads, signal, layout));
+      }
+      await Promise.all(Array.from(leftToReads, (flight) => flight.ended));
+      await model.writes.atMost(0);
+      const tried = left.length;
+      left = await this.#notOnDisk(model, pages, layout);
+      throwIfAborted(signal);
+      // A database that was taken away takes writes and keeps nothing.
+      if (left.length === tried && leftToReads.size === 0) throw notKept(modelId, tried);
+    }
   }
 
   abort(modelId: string): void {
@@ -105,21 +136,11 @@ export class ModelStore implements StoreService {
     await model.writes.atMost(0);
     this.#closedBytesFetched += model.bytesFetched;
     model.close();
-    if (model.writeError !== undefined) {
-      throw new SluiceError(
-        "storage-corrupt",
-        `pages of ${modelId} could not be written: ${model.writeError}`,
-        {
-          remedy: "The next load fetches them again; if it happens again, clear this site's data.",
-          details: { modelId },
-          cause: model.writeError,
-        },
-      );
-    }
+    if (model.writeError !== undefined) throw writeFailed(modelId, model.writeError);
   }
 
   #enter(id: string, spec: SourceSpec): Entry {
-    const model = new OpenModel(id, spec);
+    const model = new OpenModel(id, spec, this.#host);
     const entry = { model, file: this.#header(model) };
     this.#entries.set(id, entry);
     entry.file.catch(() => {
@@ -145,7 +166,10 @@ export class ModelStore implements StoreService {
     const known = await this.#record(id);
     throwIfAborted(signal);
     if (known) return known.file;
-    const file = await readGguf(await model.source(), signal);
+    const source = await model.source();
+    source.remember();
+    const file = await readGguf(source, signal);
+    model.keepAhead(Math.min(file.size, ...file.tensors.map(({ offset }) => offset)));
     await this.#putRecord(model, { id, file, layout: "", createdAt: Date.now() });
     throwIfAborted(signal);
     return file;
@@ -182,16 +206,17 @@ export class ModelStore implements StoreService {
     const { layout } = model;
     this.#host.take(page.bytes);
     try {
-      const found = await this.#backend.page(model.id, page.index).then(
-        (stored) => verify(stored, page.bytes, layout),
-        () => "corrupt" as const,
-      );
+      const stored = await this.#backend.page(model.id, page.index).catch(() => undefined);
+      const known = model.verified.get(page.index);
+      const found = stored ? await verify(stored, page.bytes, layout, known) : "corrupt";
       if (found instanceof ArrayBuffer) {
+        if (stored?.sum && !stored.mayHaveChanged) model.verified.set(page.index, stored.sum);
         this.#deliver(model, flight, found);
         return true;
       }
       if (found === "corrupt") {
         flight.wasCorrupt = true;
+        model.written.delete(page.index);
         await this.#backend
           .dropPage(model.id, page.index)
           .catch((error) => this.#noteWriteError(model, error));
@@ -216,6 +241,7 @@ export class ModelStore implements StoreService {
         host: this.#host,
         done: async (page, bytes) => {
           const flight = byPage.get(page);
+          model.made(page);
           if (!model.storageFull) this.#write(model, page, bytes, await pageSum(bytes, layout));
           if (flight) this.#deliver(model, flight, bytes);
           this.#host.give(page.bytes);
@@ -226,6 +252,47 @@ export class ModelStore implements StoreService {
       if (!lost || !(error instanceof SluiceError) || error.code !== "network") throw error;
       throw corrupt(model.id, lost.page, error);
     }
+  }
+
+  async #notOnDisk(model: OpenModel, pages: readonly PagePlan[], layout: string): Promise<PagePlan[]> {
+    const sums = await this.#backend.sums(model.id).catch(() => new Map<number, PageSum>());
+    return pages.filter(({ index, bytes }) => {
+      const sum = sums.get(index);
+      return sum?.layout !== layout || sum.bytes !== bytes;
+    });
+  }
+
+  async #installBatch(
+    model: OpenModel,
+    batch: readonly PagePlan[],
+    leftToReads: Set<Flight>,
+    signal: AbortSignal,
+    layout: string,
+  ): Promise<void> {
+    throwIfAborted(signal);
+    throwUnlessWriting(model);
+    const isWanted = ({ index }: PagePlan): boolean => {
+      const flight = model.flight(index);
+      if (flight) leftToReads.add(flight);
+      return !flight && !model.written.has(index);
+    };
+    const wanted = batch.filter(isWanted);
+    if (wanted.length === 0) return;
+    await fetchPages(wanted, {
+      source: await this.#sourceOf(model),
+      signal,
+      gate: this.#installGate,
+      host: this.#host,
+      wants: isWanted,
+      done: async (page, bytes) => {
+        model.made(page);
+        const sum = await pageSum(bytes, layout);
+        if (isWanted(page) && !model.storageFull) this.#write(model, page, bytes, sum);
+        await model.writes.atMost(0);
+        this.#host.give(page.bytes);
+      },
+    });
+    throwUnlessWriting(model);
   }
 
   /** @throws SluiceError `bad-model-file` when the source is no longer the file whose header is known. */
@@ -251,9 +318,11 @@ export class ModelStore implements StoreService {
 
   /** Returns when the back end has its own copy of `bytes`; the writing goes on. */
   #write(model: OpenModel, page: PagePlan, bytes: ArrayBuffer, sum: PageSum): void {
-    const write = this.#backend
-      .putPage(model.id, page.index, bytes, sum)
-      .catch((error) => this.#noteWriteError(model, error));
+    model.written.add(page.index);
+    const write = this.#backend.putPage(model.id, page.index, bytes, sum).catch((error) => {
+      model.written.delete(page.index);
+      this.#noteWriteError(model, error);
+    });
     model.writes.add(write, page.bytes);
   }
 
@@ -261,6 +330,12 @@ export class ModelStore implements StoreService {
     if (isQuotaError(error)) model.storageFull = true;
     else model.writeError ??= error;
   }
+}
+
+/** @throws SluiceError `storage-full`, `storage-corrupt`: what keeps `model` from writing. */
+function throwUnlessWriting(model: OpenModel): void {
+  if (model.storageFull) throw storageFull(model.id);
+  if (model.writeError !== undefined) throw writeFailed(model.id, model.writeError);
 }
 
 /** @throws SluiceError `bad-request` for a page that could never be brought. */

@@ -1,8 +1,10 @@
 import { abortedError, SluiceError } from "../errors.ts";
 import type { PagePlan } from "../quant/page.ts";
 import { openSource } from "../source/open.ts";
-import type { Source, SourceSpec } from "../source/source.ts";
-import { WriteBehind } from "./limits.ts";
+import { ReadAhead } from "../source/read_ahead.ts";
+import type { SourceSpec } from "../source/source.ts";
+import type { PageSum } from "./backend.ts";
+import { type HostBytes, WriteBehind } from "./limits.ts";
 
 interface Taker {
   resolve(bytes: ArrayBuffer): void;
@@ -14,10 +16,16 @@ export class Flight {
   readonly page: PagePlan;
   /** A record was found that could not be served. */
   wasCorrupt = false;
+  /** Resolves when it was delivered or failed. */
+  readonly ended: Promise<void>;
   readonly #takers: Taker[] = [];
+  #end = () => {};
 
   constructor(page: PagePlan) {
     this.page = page;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
   }
 
   join(): Promise<ArrayBuffer> {
@@ -28,11 +36,13 @@ export class Flight {
   deliver(bytes: ArrayBuffer): void {
     for (const [i, taker] of this.#takers.entries()) taker.resolve(i === 0 ? bytes : bytes.slice(0));
     this.#takers.length = 0;
+    this.#end();
   }
 
   fail(error: unknown): void {
     for (const taker of this.#takers) taker.reject(error);
     this.#takers.length = 0;
+    this.#end();
   }
 }
 
@@ -42,20 +52,58 @@ export class OpenModel {
   readonly spec: SourceSpec;
   /** Calls of `open` that were not closed. */
   users = 0;
-  layout = "";
-  pages: ReadonlyMap<number, PagePlan> = new Map();
   readonly writes = new WriteBehind();
+  /** Pages written since the model was planned, or being written. */
+  readonly written = new Set<number>();
+  /** The sums that pages were found whole with. */
+  readonly verified = new Map<number, PageSum>();
   /** The first write that failed for another reason than a full disk. */
   writeError: unknown;
   storageFull = false;
+  readonly #host: HostBytes;
+  #layout = "";
+  #pages: ReadonlyMap<number, PagePlan> = new Map();
+  /** Pages still to be made from bytes that came with the header. */
+  #ahead = new Set<number>();
   #flights = new Map<number, Flight>();
   #work = new AbortController();
-  #source: Promise<Source> | undefined;
-  #opened: Source | undefined;
+  #source: Promise<ReadAhead> | undefined;
+  #opened: ReadAhead | undefined;
 
-  constructor(id: string, spec: SourceSpec) {
+  constructor(id: string, spec: SourceSpec, host: HostBytes) {
     this.id = id;
     this.spec = spec;
+    this.#host = host;
+  }
+
+  get layout(): string {
+    return this.#layout;
+  }
+
+  get pages(): ReadonlyMap<number, PagePlan> {
+    return this.#pages;
+  }
+
+  plan(pages: readonly PagePlan[], layout: string): void {
+    this.#layout = layout;
+    this.#pages = new Map(pages.map((page) => [page.index, page]));
+    this.written.clear();
+    this.verified.clear();
+    const source = this.#opened;
+    const ahead = pages.filter(({ parts }) => parts.some((part) => source?.keeps(part.source)));
+    this.#ahead = new Set(ahead.map(({ index }) => index));
+    if (this.#ahead.size === 0) this.#forgetAhead();
+  }
+
+  /** Keeps what came of the source with its header, beyond it, until the pages that lie there were made. */
+  keepAhead(headerBytes: number): void {
+    this.#opened?.keepFrom(headerBytes);
+    this.#host.take(this.#opened?.keptBytes ?? 0);
+  }
+
+  /** What a page was made of need not be kept any more. */
+  made({ index }: PagePlan): void {
+    if (this.#ahead.delete(index) && this.#ahead.size === 0) this.#forgetAhead();
   }
 
   /** Fires when what is running now is aborted; later work gets another signal. */
@@ -89,14 +137,14 @@ export class OpenModel {
 
   /** @throws SluiceError `bad-request` for a page that was not declared. */
   page(index: number): PagePlan {
-    const page = this.pages.get(index);
+    const page = this.#pages.get(index);
     if (page) return page;
     throw new SluiceError(
       "bad-request",
-      `page ${index} of ${this.id} is not among its ${this.pages.size} pages`,
+      `page ${index} of ${this.id} is not among its ${this.#pages.size} pages`,
       {
         remedy: "Declare the model's pages with plan() before they are read.",
-        details: { modelId: this.id, page: index, pages: this.pages.size },
+        details: { modelId: this.id, page: index, pages: this.#pages.size },
       },
     );
   }
@@ -108,11 +156,11 @@ export class OpenModel {
   }
 
   /** The source, opened when it is first needed. */
-  source(): Promise<Source> {
+  source(): Promise<ReadAhead> {
     if (this.#source) return this.#source;
     const opening = openSource(this.spec, this.signal).then((source) => {
-      this.#opened = source;
-      return source;
+      this.#opened = new ReadAhead(source);
+      return this.#opened;
     });
     this.#source = opening;
     opening.catch(() => {
@@ -122,8 +170,14 @@ export class OpenModel {
   }
 
   close(): void {
+    this.#forgetAhead();
     this.#opened?.close();
     this.#opened = undefined;
     this.#source = undefined;
+  }
+
+  #forgetAhead(): void {
+    this.#host.give(this.#opened?.keptBytes ?? 0);
+    this.#opened?.forget();
   }
 }

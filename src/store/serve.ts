@@ -1,13 +1,13 @@
 import { expose, transfer, wrap } from "comlink";
+import type { LoadOptions } from "../api.ts";
 import { registerWire } from "../wire.ts";
 import type { Backend } from "./backend.ts";
-import { IndexedDbBackend } from "./indexeddb.ts";
+import { DiskBackend } from "./disk.ts";
 import { MemoryBackend } from "./memory.ts";
 import { ModelStore } from "./model_store.ts";
 import type { StoreService } from "./service.ts";
 
-/** Where pages are kept: on disk, or in the worker's memory for as long as it lives. */
-export type StoreKind = "indexeddb" | "memory";
+export type StoreKind = NonNullable<LoadOptions["store"]>;
 
 /** What a store worker is sent, with `port` transferred. */
 export interface StoreRequest {
@@ -18,11 +18,14 @@ export interface StoreRequest {
 /** Pages beyond this are fetched each time when `memory` is asked for. */
 const MEMORY_STORE_BYTES = 256 * 2 ** 20;
 
-/** Where the browser offers no IndexedDB, a back end that keeps no pages. */
+/**
+ * Where the browser offers no OPFS, or another tab has the file, pages go to IndexedDB; where it offers no
+ * IndexedDB either, a back end that keeps no pages.
+ */
 export async function openBackend(kind: StoreKind): Promise<Backend> {
   if (kind === "memory") return new MemoryBackend(MEMORY_STORE_BYTES);
   try {
-    return await IndexedDbBackend.open();
+    return await DiskBackend.open(kind);
   } catch {
     return new MemoryBackend(0);
   }
@@ -43,6 +46,8 @@ export function exposeStore(store: StoreService, port: MessagePort): void {
       const buffers = await store.read(modelId, pages);
       return transfer(buffers, buffers);
     },
+    missing: (modelId) => store.missing(modelId),
+    install: (modelId, pages) => store.install(modelId, pages),
     abort: (modelId) => store.abort(modelId),
     stats: () => store.stats(),
     close: (modelId) => store.close(modelId),
@@ -58,6 +63,8 @@ export function connectStore(port: MessagePort): StoreService {
     open: (spec) => remote.open(spec),
     plan: (modelId, pages) => remote.plan(modelId, pages),
     read: (modelId, pages) => remote.read(modelId, pages),
+    missing: (modelId) => remote.missing(modelId),
+    install: (modelId, pages) => remote.install(modelId, pages),
     abort: (modelId) => void remote.abort(modelId),
     stats: () => remote.stats(),
     close: (modelId) => remote.close(modelId),

@@ -30,7 +30,16 @@ export interface StoreService {
    * and stored. The caller asks for a batch that fits its memory; buffers are transferred.
    */
   read(modelId: string, pages: readonly number[]): Promise<ArrayBuffer[]>;
-  /** Makes a running `read` or `open` of this model end with `aborted`. */
+  /** Which declared pages are not on disk, in the order declared. The pages themselves are not looked at. */
+  missing(modelId: string): Promise<number[]>;
+  /**
+   * Sees to it that these pages are on disk, fetching what is missing: in the order given, at most 16 MiB (or a
+   * page) at a time, and no request starts while a `read` has one. Resolves when all are there.
+   * @throws SluiceError `storage-full` when they cannot be kept, `storage-corrupt` when the disk fails,
+   * `network`, `bad-request`, `aborted`.
+   */
+  install(modelId: string, pages: readonly number[]): Promise<void>;
+  /** Makes a running `read`, `install` or `open` of this model end with `aborted`. */
   abort(modelId: string): void;
   stats(): Promise<StoreStats>;
   /** Waits for pending writes, then lets the model's source go. Stored pages stay. */

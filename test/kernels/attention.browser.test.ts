@@ -1,11 +1,13 @@
 import { test } from "vitest";
 import { attention } from "../../src/kernels/attention.ts";
 import { attention as reference } from "../reference/index.ts";
-import { expectClose, onGpu, outputFloats, poisoned, runSteps, storage } from "../support/gpu.ts";
+import { expectClose, onGpu, outputFloats, poisoned, runSteps, storage, TILE } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 
 /** Errors of a score, amplified by exp to that of its size (scores stay below 100), and WGSL's own exp. */
 const TOLERANCE = 2e-6;
+
+const CONTEXT = 240;
 
 interface Case {
   readonly heads: number;
@@ -44,9 +46,8 @@ onGpu(
       const v = normals(random, last * kvHeads * headSize);
       if (shape.isRising) alignKeys(k, q, shape);
       const scale = Math.fround(1 / Math.sqrt(headSize));
-      const context = last + 37;
       // What lies past the last position, and past the last token of a tile, is NaN.
-      const cache = () => new Float32Array(kvHeads * context * headSize).fill(Number.NaN);
+      const cache = () => new Float32Array(kvHeads * CONTEXT * headSize).fill(Number.NaN);
       const keys = cache();
       const values = cache();
       for (let i = 0; i < k.length; i++) {
@@ -55,15 +56,15 @@ onGpu(
           Math.floor(i / headSize) % kvHeads,
           i % headSize,
         ];
-        keys[(((head * headSize) / 4 + Math.floor(d / 4)) * context + p) * 4 + (d % 4)] = k[i] as number;
-        values[(head * context + p) * headSize + d] = v[i] as number;
+        keys[(((head * headSize) / 4 + Math.floor(d / 4)) * CONTEXT + p) * 4 + (d % 4)] = k[i] as number;
+        values[(head * CONTEXT + p) * headSize + d] = v[i] as number;
       }
       const padded = Math.ceil(tokens / tile) * tile * heads * headSize;
       const queries = new Float32Array(padded).fill(Number.NaN);
       queries.set(q);
       const out = poisoned(gpu(), "out", q.length);
       const step = attention(gpu(), {
-        ...{ heads, kvHeads, headSize, context, scale, tile, out },
+        ...{ heads, kvHeads, headSize, scale, tile, out, context: CONTEXT },
         q: storage(gpu(), "q", queries),
         keys: storage(gpu(), "keys", keys),
         values: storage(gpu(), "values", values),
@@ -86,14 +87,14 @@ onGpu(
     test("sharp weights", () => attended({ position: 90, sharpness: 12 }));
     test("a maximum that keeps rising", () => attended({ position: 90, isRising: true }));
 
-    test.each([1, 2, 8])("a chunk from the start, tile %d", (tile) => attended({ tile, tokens: 13 }));
-    test("a chunk of one token in a tile of 8", () => attended({ tile: 8, position: 5 }));
-    test("a chunk of whole tiles", () => attended({ tile: 4, tokens: 8, position: 3 }));
+    test.each([1, TILE])("a chunk from the start, tile %d", (tile) => attended({ tile, tokens: 13 }));
+    test("a chunk of one token in a tile of several", () => attended({ tile: TILE, position: 5 }));
+    test("a chunk of whole tiles", () => attended({ tile: TILE / 2, tokens: 8, position: 3 }));
     test("a chunk from a later position, across the lanes", () =>
-      attended({ tile: 4, tokens: 10, position: 60, heads: 2, kvHeads: 2, headSize: 64 }));
+      attended({ tile: TILE / 2, tokens: 10, position: 60, heads: 2, kvHeads: 2, headSize: 64 }));
     test("a chunk of grouped heads of 128", () =>
-      attended({ tile: 2, tokens: 5, position: 30, heads: 8, headSize: 128 }));
-    test("a chunk with a rising maximum", () => attended({ tile: 8, tokens: 40, isRising: true }));
+      attended({ tile: TILE / 2, tokens: 5, position: 30, heads: 8, headSize: 128 }));
+    test("a chunk with a rising maximum", () => attended({ tile: TILE, tokens: 40, isRising: true }));
   },
   true,
 );

@@ -4,7 +4,7 @@ import type { PageMatrix } from "../../src/kernels/matrix.ts";
 import type { TensorType } from "../../src/quant/formats.ts";
 import { runnableTypes } from "../../src/quant/layout.ts";
 import { type ExpertMatrix, expertDown as reference } from "../reference/index.ts";
-import { onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
+import { onGpu, poisoned, runSteps, storage, TILE } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { expectRows, makePool, pairArgs } from "./expert_pool.ts";
 import { randomExperts, routeSets } from "./routes.ts";
@@ -66,7 +66,7 @@ onGpu("expert_down", (gpu) => {
 
   describe.each([
     ["pair by pair", undefined],
-    ["grouped", 8],
+    ["grouped", TILE],
   ])("%s", (_, tile) => {
     test.each(runnableTypes)("%s", async (type) => {
       await ran({ type, tile });
@@ -83,6 +83,6 @@ onGpu("expert_down", (gpu) => {
 
   test("grouped gives the bits of pair by pair", async () => {
     const shape: Partial<Case> = { type: "Q6_K", tokens: 11, experts: 5, segments: [3, 2], rows: 64 };
-    expect(await ran({ ...shape, tile: 4 })).toEqual(await ran(shape));
+    expect(await ran({ ...shape, tile: TILE })).toEqual(await ran(shape));
   });
 });

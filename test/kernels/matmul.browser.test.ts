@@ -4,7 +4,16 @@ import type { MatrixPiece } from "../../src/kernels/matrix.ts";
 import type { TensorType } from "../../src/quant/formats.ts";
 import { runnableTypes } from "../../src/quant/layout.ts";
 import { matmul as reference } from "../reference/index.ts";
-import { expectClose, guarded, onGpu, outputFloats, poisoned, runSteps, storage } from "../support/gpu.ts";
+import {
+  expectClose,
+  guarded,
+  onGpu,
+  outputFloats,
+  poisoned,
+  runSteps,
+  storage,
+  TILE,
+} from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
 
@@ -74,13 +83,13 @@ onGpu(
 
       test("tokens in part of a tile, a whole one, one and a part", async () => {
         expect.hasAssertions();
-        for (const tokens of [1, 8, 13]) {
-          await multiplied({ parts: [{ type, rows: 72 }], cols: 256, tokens, tile: 8 });
+        for (const tokens of [1, TILE, TILE + 5]) {
+          await multiplied({ parts: [{ type, rows: 72 }], cols: 256, tokens, tile: TILE });
         }
       });
     });
 
-    describe.each([1, 8])("tile %d", (tile) => {
+    describe.each([1, TILE])("tile %d", (tile) => {
       const tokens = tile + 2;
 
       test("whole workgroups of rows", () =>

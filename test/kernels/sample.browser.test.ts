@@ -27,6 +27,13 @@ async function drawn(gpu: Gpu, logits: Logits, params: readonly Partial<ParamVal
 const greedy = async (gpu: Gpu, logits: Logits, params: Partial<ParamValues> = {}) =>
   (await drawn(gpu, logits, [params]))[0];
 
+/** A vocabulary of 9 for every short list: what is not given is not a number. */
+function few(...values: number[]): Logits {
+  const logits = new Float32Array(9).fill(NaN);
+  logits.set(values);
+  return logits;
+}
+
 interface Cut {
   readonly temperature: number;
   readonly top_k?: number;
@@ -77,7 +84,7 @@ onGpu(
   "sample",
   (gpu) => {
     describe("greedy", () => {
-      test.each([1, 3, 257, 1000])("the largest of %d", async (vocabulary) => {
+      test.each([1, 257, 1000])("the largest of %d", async (vocabulary) => {
         const random = seeded(vocabulary);
         for (let i = 0; i < 4; i++) {
           const logits = normals(random, vocabulary, 5);
@@ -91,23 +98,23 @@ onGpu(
           [5, 261, 700],
           [299, 511, 43],
         ]) {
-          const logits = new Float32Array(777).fill(-2);
+          const logits = new Float32Array(1000).fill(-2);
           for (const id of ids) logits[id] = 3;
           expect(await greedy(gpu(), logits)).toBe(Math.min(...ids));
         }
-        expect(await greedy(gpu(), Float32Array.from([-1, -0, 0]))).toBe(1);
+        expect(await greedy(gpu(), few(-1, -0, 0))).toBe(1);
       });
 
       test("negative, tiny and huge numbers", async () => {
-        expect(await greedy(gpu(), Float32Array.from([-3e38, -5, -4, -4.5]))).toBe(2);
-        expect(await greedy(gpu(), Float32Array.from([-3.4e38, -3.3e38, -3.4e38]))).toBe(1);
-        expect(await greedy(gpu(), Float32Array.from([1e-30, 2e-30, 0]))).toBe(1);
-        expect(await greedy(gpu(), Float32Array.from([3e38, 3.1e38, 0]))).toBe(1);
+        expect(await greedy(gpu(), few(-3e38, -5, -4, -4.5))).toBe(2);
+        expect(await greedy(gpu(), few(-3.4e38, -3.3e38, -3.4e38))).toBe(1);
+        expect(await greedy(gpu(), few(1e-30, 2e-30, 0))).toBe(1);
+        expect(await greedy(gpu(), few(3e38, 3.1e38, 0))).toBe(1);
       });
 
       test("what is not a number is skipped", async () => {
-        expect(await greedy(gpu(), Float32Array.from([NaN, -7, Infinity, -5, NaN, -Infinity]))).toBe(3);
-        expect(await greedy(gpu(), new Float32Array(300).fill(NaN).fill(-9, 280, 281))).toBe(280);
+        expect(await greedy(gpu(), few(NaN, -7, Infinity, -5, NaN, -Infinity))).toBe(3);
+        expect(await greedy(gpu(), new Float32Array(1000).fill(NaN).fill(-9, 780, 781))).toBe(780);
       });
 
       test("no numbers at all", async () => {
@@ -124,7 +131,7 @@ onGpu(
       });
 
       test("written behind the replay's position and row", async () => {
-        expect(await greedy(gpu(), Float32Array.from([0, 1]), { position: 6, row: 3 })).toBe(1);
+        expect(await greedy(gpu(), few(0, 1), { position: 6, row: 3 })).toBe(1);
       });
     });
 

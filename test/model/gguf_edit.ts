@@ -1,10 +1,18 @@
 /** Real model files with something changed: read into the writer's entries, edited, written again. */
-import { type GgufFile, type MetadataEntry, type ValueType, valueTypes, writeGguf } from "../support/gguf_writer.ts";
+import {
+  type GgufFile,
+  type MetadataEntry,
+  type ValueType,
+  valueTypes,
+  writeGguf,
+} from "../support/gguf_writer.ts";
 
 type Entries = Required<Pick<GgufFile, "metadata" | "tensors">>;
 
 const ALIGNMENT = 32;
-const typeNames = new Map(Object.entries(valueTypes).map(([name, id]) => [id, name as ValueType]));
+const typeNames = new Map<number, ValueType>(
+  Object.entries(valueTypes).map(([name, id]) => [id, name as ValueType]),
+);
 /** Bits of a float that is not a number, and of infinity. */
 export const NAN_BITS = 0x7fc00000;
 export const INFINITY_BITS = 0x7f800000;
@@ -44,7 +52,10 @@ export class GgufEdit {
     const data = this.#tensors[this.#indexOf(name)]?.data.slice() as Uint8Array;
     const view = new DataView(data.buffer);
     for (let i = from; i < (end ?? data.length); i += 4) view.setUint32(i, bits, true);
-    const { dims, typeId } = this.#tensors[this.#indexOf(name)] as { dims: readonly number[]; typeId: number };
+    const { dims, typeId } = this.#tensors[this.#indexOf(name)] as {
+      dims: readonly number[];
+      typeId: number;
+    };
     return this.replace(name, dims, typeId, data);
   }
 

@@ -21,8 +21,16 @@ export interface Oracle {
   logits(tokens: readonly number[]): Float64Array;
   /** The chosen experts of every position, per layer. */
   routes(tokens: readonly number[]): Route[];
+  /**
+   * What the routers of later layers say early (Fate): `ahead[s][d - 1]` ranks the `count` likeliest experts of
+   * layer s - 1 + d by the residual that layer s - 1 routes on, normed as layer s - 1 + d norms its own. s = 0 is the
+   * embedding, which is known before the token runs. d ≤ `lookahead`, fewer near the last layer.
+   */
+  routesAhead(tokens: readonly number[], lookahead: number, count: number): Route[][];
   /** The `count` ids that follow `tokens` when the likeliest is taken each time. */
   greedy(tokens: readonly number[], count: number): number[];
+  /** The `count` ids that follow `tokens` when `pick` takes one by the logits [vocabulary]. */
+  generate(tokens: readonly number[], count: number, pick: (logits: Float64Array) => number): number[];
 }
 
 /** Reads a local GGUF file under Node. */
@@ -32,7 +40,9 @@ export async function loadOracle(path: string): Promise<Oracle> {
     config: weights.config,
     logits: (tokens) => forward(weights, emptyCache(weights), tokens).logits,
     routes: (tokens) => forward(weights, emptyCache(weights), tokens).routes,
-    greedy: (tokens, count) => greedy(weights, tokens, count),
+    routesAhead: (tokens, lookahead, count) => routesAhead(weights, tokens, lookahead, count),
+    greedy: (tokens, count) => generate(weights, tokens, count, argmax),
+    generate: (tokens, count, pick) => generate(weights, tokens, count, pick),
   };
 }
 
@@ -51,6 +61,8 @@ function forward(weights: Weights, cache: Cache, tokens: readonly number[]) {
   const routes: Route[] = [];
 
   let x = embed(weights.embedding.values, dim, tokens);
+  /** The embedding, then what each layer routes on, before its norm. */
+  const residuals = [x];
   for (const [n, layer] of weights.layers.entries()) {
     // Attention: queries and keys are normalised per head, then rotated to their positions.
     const a = rmsnorm(x, layer.attnNorm, epsilon);
@@ -60,6 +72,7 @@ function forward(weights: Weights, cache: Cache, tokens: readonly number[]) {
     const scale = 1 / Math.sqrt(headDim);
     const mixed = attention(q, keys, values, { heads, kvHeads, positions, scale });
     x = matmul(mixed, layer.attnOutput, x);
+    residuals.push(x);
 
     // Experts: each token goes through its top-k, weighted by the router.
     const f = rmsnorm(x, layer.ffnNorm, epsilon);
@@ -68,7 +81,17 @@ function forward(weights: Weights, cache: Cache, tokens: readonly number[]) {
     x = combine(expertDown(hidden, layer.down, chosen.experts), chosen.weights, topK, x);
     routes.push(chosen);
   }
-  return { logits: matmul(rmsnorm(x, weights.outputNorm, epsilon), weights.output), routes };
+  return { logits: matmul(rmsnorm(x, weights.outputNorm, epsilon), weights.output), routes, residuals };
+}
+
+function routesAhead(weights: Weights, tokens: readonly number[], lookahead: number, count: number) {
+  const { experts, epsilon } = weights.config;
+  const { residuals } = forward(weights, emptyCache(weights), tokens);
+  return residuals.map((x, s) =>
+    weights.layers.slice(s, s + lookahead).map(({ ffnNorm, router }) =>
+      route(matmul(rmsnorm(x, ffnNorm, epsilon), router), { experts, topK: count, weightRule: "raw" }),
+    ),
+  );
 }
 
 function append(cache: Cache, layer: number, k: Float64Array, v: Float64Array): Cache[number] {
@@ -85,13 +108,18 @@ function concat(a: Float64Array, b: Float64Array): Float64Array {
   return out;
 }
 
-function greedy(weights: Weights, tokens: readonly number[], count: number): number[] {
+function generate(
+  weights: Weights,
+  tokens: readonly number[],
+  count: number,
+  pick: (logits: Float64Array) => number,
+): number[] {
   const cache = emptyCache(weights);
   const ids: number[] = [];
   let input = tokens;
   while (ids.length < count) {
     const { logits } = forward(weights, cache, input);
-    const next = argmax(logits.subarray(-weights.config.vocabulary));
+    const next = pick(logits.subarray(-weights.config.vocabulary));
     ids.push(next);
     input = [next];
   }

@@ -6,6 +6,8 @@ export class FakeNetwork {
   file: Uint8Array<ArrayBuffer>;
   requests = 0;
   bytes = 0;
+  /** Since the last reset, as they came; `end` is exclusive. */
+  asked: { readonly start: number; readonly end: number }[] = [];
   /** The most that were under way at once. */
   parallel = 0;
   offline = false;
@@ -22,6 +24,7 @@ export class FakeNetwork {
   reset(): void {
     this.requests = 0;
     this.bytes = 0;
+    this.asked = [];
   }
 
   /** Holds every answer until the returned function is called. */
@@ -37,7 +40,12 @@ export class FakeNetwork {
   }
 
   async #answer(init: RequestInit): Promise<Response> {
+    const match = new Headers(init.headers).get("Range")?.match(/^bytes=(\d+)-(\d+)$/);
+    if (!match) throw new Error("the store asks for ranges only");
+    const start = Number(match[1]);
+    const end = Number(match[2]) + 1;
     this.requests++;
+    this.asked.push({ start, end });
     this.#running++;
     this.parallel = Math.max(this.parallel, this.#running);
     try {
@@ -48,10 +56,7 @@ export class FakeNetwork {
       this.#running--;
     }
     if (this.offline) throw new TypeError("Failed to fetch");
-    const match = new Headers(init.headers).get("Range")?.match(/^bytes=(\d+)-(\d+)$/);
-    if (!match) throw new Error("the store asks for ranges only");
-    const start = Number(match[1]);
-    const part = this.file.slice(start, Number(match[2]) + 1);
+    const part = this.file.slice(start, end);
     this.bytes += part.byteLength;
     const range = `bytes ${start}-${start + part.byteLength - 1}/${this.file.byteLength}`;
     return new Response(part, { status: 206, headers: { "Content-Range": range } });

@@ -1,7 +1,7 @@
 import { deleteDB, openDB } from "idb";
 import { afterEach, expect, test, vi } from "vitest";
 import { pageSum } from "../../src/store/checksum.ts";
-import { IndexedDbBackend } from "../../src/store/indexeddb.ts";
+import { DiskBackend } from "../../src/store/disk.ts";
 import { MemoryBackend } from "../../src/store/memory.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
 import { connectStore, openBackend } from "../../src/store/serve.ts";
@@ -17,11 +17,11 @@ interface NamedDisk extends Disk {
 
 async function makeDisk(): Promise<NamedDisk> {
   const name = `test-${crypto.randomUUID()}`;
-  const opened: IndexedDbBackend[] = [];
+  const opened: DiskBackend[] = [];
   return {
     name,
     async open() {
-      const backend = await IndexedDbBackend.open(name);
+      const backend = await DiskBackend.open("indexeddb", name);
       opened.push(backend);
       return backend;
     },
@@ -137,23 +137,26 @@ test("two stores on one database install the same model at once", async () => {
   await disk.remove();
 });
 
-test.each(["indexeddb", "memory"] as const)("the worker serves a store over a port: %s", async (kind) => {
-  const worker = new StoreWorker();
-  const { port1, port2 } = new MessageChannel();
-  worker.postMessage({ port: port1, kind }, [port1]);
-  const store = connectStore(port2);
-  const { id, file } = await store.open({ kind: "blob", blob: new Blob([bytes]), name: "worker.gguf" });
-  const pages = modelPages(file);
-  await store.plan(id, pages);
-  const got = await store.read(id, [2, 0]);
-  expectBytes(got[0], pages[2] ? pageBytes(pages[2], bytes) : new Uint8Array());
-  await expect(store.read(id, [99])).rejects.toMatchObject({ name: "SluiceError", code: "bad-request" });
-  await expect(
-    store.open({ kind: "blob", blob: new Blob(["<html>"]), name: "page.gguf" }),
-  ).rejects.toMatchObject({ code: "bad-model-file", details: { firstBytes: "3c 68 74 6d" } });
-  await store.close(id);
-  worker.terminate();
-});
+test.each(["indexeddb", "opfs", "auto", "memory"] as const)(
+  "the worker serves a store over a port: %s",
+  async (kind) => {
+    const worker = new StoreWorker();
+    const { port1, port2 } = new MessageChannel();
+    worker.postMessage({ port: port1, kind }, [port1]);
+    const store = connectStore(port2);
+    const { id, file } = await store.open({ kind: "blob", blob: new Blob([bytes]), name: "worker.gguf" });
+    const pages = modelPages(file);
+    await store.plan(id, pages);
+    const got = await store.read(id, [2, 0]);
+    expectBytes(got[0], pages[2] ? pageBytes(pages[2], bytes) : new Uint8Array());
+    await expect(store.read(id, [99])).rejects.toMatchObject({ name: "SluiceError", code: "bad-request" });
+    await expect(
+      store.open({ kind: "blob", blob: new Blob(["<html>"]), name: "page.gguf" }),
+    ).rejects.toMatchObject({ code: "bad-model-file", details: { firstBytes: "3c 68 74 6d" } });
+    await store.close(id);
+    worker.terminate();
+  },
+);
 
 test("the worker reads a real header over HTTP", async () => {
   const worker = new StoreWorker();

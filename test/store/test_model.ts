@@ -10,11 +10,22 @@ export interface Shape {
   readonly cols: number;
 }
 
-/** A file with two F32 expert tensors and a vector; `seed` changes every weight. */
-export function modelBytes({ experts, rows, cols }: Shape, seed = 1): Uint8Array<ArrayBuffer> {
+/** What is read with the header. */
+const CHUNK_BYTES = 2_000_000;
+
+/**
+ * A file with two F32 expert tensors and a vector; `seed` changes every weight. Before them lie as many bytes as
+ * come with the header, unless `unused` says otherwise.
+ */
+export function modelBytes(
+  { experts, rows, cols }: Shape,
+  seed = 1,
+  unused = CHUNK_BYTES,
+): Uint8Array<ArrayBuffer> {
   return writeGguf({
     metadata: [{ key: "general.architecture", type: "string", value: "test" }],
     tensors: [
+      { name: "unused", dims: [unused / 4], typeId: 0, data: new Uint8Array(unused) },
       f32Tensor("gate", [cols, rows, experts], (i) => i * seed),
       f32Tensor("up", [cols, rows, experts], (i) => -i * seed),
       f32Tensor("norm", [cols], (i) => i + seed),

@@ -63,7 +63,11 @@ export interface OpenRunner extends Prepared {
 }
 
 /** Loads a model as the engine does, leaving what the engine hides in reach. */
-export async function openRunner(gpu: Gpu, source: URL | File, options: ModelOptions = {}): Promise<OpenRunner> {
+export async function openRunner(
+  gpu: Gpu,
+  source: URL | File,
+  options: ModelOptions = {},
+): Promise<OpenRunner> {
   const place = source instanceof File ? source : await sourceOf(source);
   const store = new ModelStore(new MemoryBackend(0));
   const { id, file } = await store.open(specOf(place));

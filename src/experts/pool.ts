@@ -1,0 +1,244 @@
+import type { Guess, Policy, PolicyFactory } from "./policy/policy.ts";
+
+/** In a page table: the expert has no slot. */
+export const ABSENT = -1;
+
+/** The pool of one MoE site. */
+export interface PoolSite {
+  readonly experts: number;
+  readonly topK: number;
+  /** Equal slots of `pageBytes`, 1 to `experts`. */
+  readonly slots: number;
+  readonly pageBytes: number;
+}
+
+/** Bring the page of (site, expert) into a slot. The page table already says so. */
+export interface Load {
+  readonly site: number;
+  readonly expert: number;
+  readonly slot: number;
+  /** Who had the slot; ABSENT if it was free. */
+  readonly evicted: number;
+}
+
+/** What a pool has done. Each needed expert of each token is one hit or one miss. */
+export interface PoolCounters {
+  readonly hits: number;
+  readonly misses: number;
+  /** Loads that a step had to wait for. */
+  readonly demandLoads: number;
+  /** Loads that a guess asked for. */
+  readonly earlyLoads: number;
+  /** Early loads that were needed before they were evicted. */
+  readonly earlyUsed: number;
+  readonly bytesLoaded: number;
+  /** Bytes of demand loads: those on the critical path. */
+  readonly bytesStalled: number;
+  /** Bytes of early loads that were evicted before they were needed. */
+  readonly bytesWasted: number;
+}
+
+/** Plain JSON, kept in the catalogue between runs: how often each expert was needed, [site][expert]. */
+export interface PoolState {
+  readonly uses: readonly (readonly number[])[];
+}
+
+/** Where the experts of one site are. */
+interface Site extends PoolSite {
+  /** [experts] → slot or ABSENT. */
+  readonly table: Int32Array<ArrayBuffer>;
+  /** [slots] → expert or ABSENT. */
+  readonly holders: Int32Array<ArrayBuffer>;
+  /** Resident for a guess and not needed since. */
+  readonly unproven: Set<number>;
+  readonly uses: Float64Array<ArrayBuffer>;
+  readonly policy: Policy;
+  /** What the step in hand reads. */
+  pinned: ReadonlySet<number>;
+}
+
+/**
+ * Says which experts are in which slots, and which give theirs up. It moves nothing: `plan` and `prefetch` give the
+ * loads that make the table true, in the order they are best issued.
+ *
+ * Per token, for each site whose true route is known: `use`, and if it missed, for each of `waves`: `plan`.
+ */
+export class ExpertPool {
+  readonly #sites: readonly Site[];
+  readonly #counters = {
+    hits: 0,
+    misses: 0,
+    demandLoads: 0,
+    earlyLoads: 0,
+    earlyUsed: 0,
+    bytesLoaded: 0,
+    bytesStalled: 0,
+    bytesWasted: 0,
+  };
+
+  /** @param saved of an earlier run of the same model; anything of another shape is not looked at. */
+  constructor(sites: readonly PoolSite[], policy: PolicyFactory, saved?: PoolState) {
+    this.#sites = sites.map(({ experts, topK, slots, pageBytes }, s) => {
+      const before = saved?.uses.length === sites.length ? saved.uses[s] : undefined;
+      const uses = before?.length === experts ? before : undefined;
+      return {
+        experts,
+        topK,
+        slots,
+        pageBytes,
+        table: new Int32Array(experts).fill(ABSENT),
+        holders: new Int32Array(slots).fill(ABSENT),
+        unproven: new Set(),
+        uses: Float64Array.from(uses ?? new Float64Array(experts)),
+        policy: policy({ experts, topK, slots, uses }),
+        pinned: new Set(),
+      };
+    });
+  }
+
+  get counters(): PoolCounters {
+    return { ...this.#counters };
+  }
+
+  /** [experts] → slot or ABSENT; the live table, to be read only. */
+  table(site: number): Int32Array<ArrayBuffer> {
+    return this.#site(site).table;
+  }
+
+  /** Experts of `needed` without a slot, in its order. */
+  absent(site: number, needed: readonly number[]): number[] {
+    const { table } = this.#site(site);
+    return [...new Set(needed)].filter((expert) => table[expert] === ABSENT);
+  }
+
+  /**
+   * Notes the true route of a token at a site, or of a prefill chunk: every expert it needs. Counts hits and misses;
+   * called once, before `plan`.
+   */
+  use(site: number, needed: readonly number[], token: number): void {
+    const { table, uses, unproven, policy } = this.#site(site);
+    for (const expert of new Set(needed)) {
+      if (table[expert] === ABSENT) this.#counters.misses++;
+      else this.#counters.hits++;
+      if (unproven.delete(expert)) this.#counters.earlyUsed++;
+      uses[expert] = (uses[expert] as number) + 1;
+      policy.used(expert, token);
+    }
+  }
+
+  /**
+   * Splits what a step needs into sets that fit the slots, resident experts first, so that none is evicted before its
+   * turn and each is loaded at most once. Plan each set when its turn comes.
+   */
+  waves(site: number, needed: readonly number[]): number[][] {
+    const { table, slots } = this.#site(site);
+    const distinct = [...new Set(needed)];
+    const resident = distinct.filter((expert) => table[expert] !== ABSENT);
+    const order = distinct.length <= slots ? distinct : [...resident, ...this.absent(site, distinct)];
+    return Array.from({ length: Math.ceil(order.length / slots) }, (_, i) =>
+      order.slice(i * slots, (i + 1) * slots),
+    );
+  }
+
+  /**
+   * Makes room for a wave, at most `slots` experts of one site, and pins it until the site's next `plan` or `release`.
+   * @returns the loads to wait for; none if all are resident.
+   */
+  plan(site: number, wave: readonly number[], token: number): Load[] {
+    const state = this.#site(site);
+    state.pinned = new Set(wave);
+    return this.absent(site, wave).map((expert) => {
+      this.#counters.demandLoads++;
+      this.#counters.bytesStalled += state.pageBytes;
+      return this.#load(site, expert, this.#freeSlot(site, token), false);
+    });
+  }
+
+  /** Nothing is read any more: every expert may be evicted. */
+  release(): void {
+    for (const site of this.#sites) site.pinned = new Set();
+  }
+
+  /**
+   * Brings guessed experts early where that evicts nothing worth more: not what a step reads, not what was guessed to be
+   * at least as likely, and not what the policy values higher.
+   * @param limit most loads to give, the best guesses first.
+   */
+  prefetch(guesses: readonly Guess[], token: number, limit = Number.POSITIVE_INFINITY): Load[] {
+    const sorted = [...guesses].sort((a, b) => a.token - b.token || b.score - a.score || a.site - b.site);
+    this.#sites.forEach(({ policy }, s) => {
+      const here = sorted.filter(({ site }) => site === s);
+      if (here.length > 0) policy.expect?.(here);
+    });
+    const kept = this.#sites.map(() => new Set<number>());
+    const loads: Load[] = [];
+    for (const guess of sorted) {
+      if (loads.length >= limit) break;
+      const keep = (kept[guess.site] as Set<number>).add(guess.expert);
+      if (this.#site(guess.site).table[guess.expert] !== ABSENT) continue;
+      const slot = this.#slotForGuess(guess, keep, token);
+      if (slot === ABSENT) continue;
+      this.#counters.earlyLoads++;
+      loads.push(this.#load(guess.site, guess.expert, slot, true));
+    }
+    return loads;
+  }
+
+  /** What to keep for the next run. */
+  save(): PoolState {
+    return { uses: this.#sites.map(({ uses }) => [...uses]) };
+  }
+
+  #site(site: number): Site {
+    return this.#sites[site] as Site;
+  }
+
+  /** A slot that nobody needs now: a free one, or that of the least valued. */
+  #freeSlot(site: number, token: number): number {
+    const { holders, table } = this.#site(site);
+    const free = holders.indexOf(ABSENT);
+    if (free !== ABSENT) return free;
+    return table[this.#victim(site, token, new Set())] as number;
+  }
+
+  #slotForGuess({ site, expert, score }: Guess, keep: ReadonlySet<number>, token: number): number {
+    const { holders, table, policy } = this.#site(site);
+    const free = holders.indexOf(ABSENT);
+    if (free !== ABSENT) return free;
+    const victim = this.#victim(site, token, keep);
+    if (victim === ABSENT) return ABSENT;
+    const worth = Math.max(score, policy.value(expert, token));
+    return policy.value(victim, token) < worth ? (table[victim] as number) : ABSENT;
+  }
+
+  /** The least valued resident expert that is neither pinned nor in `keep`; of equals the lowest. */
+  #victim(site: number, token: number, keep: ReadonlySet<number>): number {
+    const { holders, pinned, policy } = this.#site(site);
+    let victim = ABSENT;
+    let least = Number.POSITIVE_INFINITY;
+    for (const expert of holders) {
+      if (expert === ABSENT || pinned.has(expert) || keep.has(expert)) continue;
+      const value = policy.value(expert, token);
+      if (victim !== ABSENT && (value > least || (value === least && expert > victim))) continue;
+      victim = expert;
+      least = value;
+    }
+    return victim;
+  }
+
+  #load(site: number, expert: number, slot: number, early: boolean): Load {
+    const { table, holders, unproven, policy, pageBytes } = this.#site(site);
+    const evicted = holders[slot] as number;
+    if (evicted !== ABSENT) {
+      table[evicted] = ABSENT;
+      if (unproven.delete(evicted)) this.#counters.bytesWasted += pageBytes;
+      policy.evicted?.(evicted);
+    }
+    table[expert] = slot;
+    holders[slot] = expert;
+    if (early) unproven.add(expert);
+    policy.loaded?.(expert, early);
+    this.#counters.bytesLoaded += pageBytes;
+    return { site, expert, slot, evicted };
+  }
+}

@@ -1,0 +1,63 @@
+import { type DBSchema, type IDBPDatabase, openDB } from "idb";
+import { isQuotaError, type ModelRecord, type PageSum } from "./backend.ts";
+
+/** Raise it when a record changes shape: the database is then emptied. */
+const CATALOGUE_VERSION = 2;
+
+export type PageKey = [modelId: string, index: number];
+
+/** Where page bytes go: records of this database, or the file in OPFS. */
+export type Place = "indexeddb" | "opfs";
+
+/** What was measured, in milliseconds to read the same bytes back, and what follows. */
+export interface Choice {
+  readonly place: Place;
+  readonly indexeddbMs: number;
+  readonly opfsMs: number;
+}
+
+interface Schema extends DBSchema {
+  models: { key: string; value: ModelRecord };
+  /** Bytes of the pages whose sum names no extent. */
+  pages: { key: PageKey; value: ArrayBuffer };
+  sums: { key: PageKey; value: PageSum };
+  choices: { key: "place"; value: Choice };
+}
+
+export type Catalogue = IDBPDatabase<Schema>;
+
+/**
+ * @param lost called when the browser, or a newer version of the page, takes the database away
+ * @throws DOMException where storage is off (private windows) or another tab holds an older database open.
+ */
+export function openCatalogue(name: string, lost: () => void): Promise<Catalogue> {
+  return new Promise((resolve, reject) => {
+    openDB<Schema>(name, CATALOGUE_VERSION, {
+      upgrade(db) {
+        for (const store of Array.from(db.objectStoreNames)) db.deleteObjectStore(store);
+        db.createObjectStore("models", { keyPath: "id" });
+        db.createObjectStore("pages");
+        db.createObjectStore("sums");
+        db.createObjectStore("choices");
+      },
+      // An older page in another tab that does not let go would make this wait for ever.
+      blocked: () => reject(new DOMException("another tab holds an older database", "InvalidStateError")),
+      blocking: lost,
+      terminated: lost,
+    }).then(resolve, reject);
+  });
+}
+
+export function pagesOf(modelId: string): IDBKeyRange {
+  return IDBKeyRange.bound([modelId, 0], [modelId, Number.POSITIVE_INFINITY]);
+}
+
+/**
+ * Waits for a transaction and its requests. When it fails all of them reject, most with a bare AbortError: a
+ * full disk is told from the rest by whichever names it.
+ */
+export async function finish(parts: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(parts);
+  const reasons = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+  if (reasons.length > 0) throw reasons.find(isQuotaError) ?? reasons[0];
+}

@@ -1,0 +1,201 @@
+import type { Backend, ModelRecord, PageSum, StoredPage } from "./backend.ts";
+import { type Catalogue, finish, openCatalogue, type PageKey, type Place, pagesOf } from "./catalogue.ts";
+import { choosePlace } from "./choose_place.ts";
+import type { Extent, OwnedExtent } from "./extents.ts";
+import { PageFile } from "./page_file.ts";
+
+const NOTHING: StoredPage = { bytes: undefined, sum: undefined };
+
+/**
+ * Keeps the catalogue in IndexedDB, and page bytes there too or in one file of OPFS. A page's sum says which:
+ * with an extent in the file, without in a record. So a page is found wherever it was put, whatever the place
+ * for new ones is.
+ *
+ * A sum is written in one transaction with the record, or after the bytes in the file were flushed. Other tabs
+ * see all or nothing; two that install the same model write the same bytes under the same keys, or bytes that
+ * say in their sum which page list they belong to. What is not excluded is that both fetch a page.
+ *
+ * The file belongs to one worker at a time. While another has it, new pages go into records and pages in the
+ * file are read from snapshots, which works without it and is slower; each page looked for or written then is
+ * an attempt to get the file. Room in the file that only other tabs' deletions freed is found at the next start.
+ */
+export class DiskBackend implements Backend {
+  /** undefined once the browser or a newer version of the page took the database away. */
+  #catalogue: Catalogue | undefined;
+  readonly #place: Place;
+  readonly #file: PageFile | undefined;
+
+  private constructor(catalogue: Catalogue, place: Place, file: PageFile | undefined) {
+    this.#catalogue = catalogue;
+    this.#place = place;
+    this.#file = file;
+  }
+
+  /**
+   * @param place where new pages go; `auto` measures once and remembers. Without OPFS, records.
+   * @throws DOMException where storage is off (private windows) or another tab holds an older database open.
+   */
+  static async open(place: Place | "auto", name = "sluice"): Promise<DiskBackend> {
+    let lost = () => catalogue.close();
+    const catalogue = await openCatalogue(name, () => lost());
+    const chosen = place === "auto" ? await choosePlace(catalogue) : place;
+    const file = await PageFile.find(`${name}.pages`, chosen === "opfs");
+    const backend = new DiskBackend(catalogue, chosen, file);
+    lost = () => backend.close();
+    await backend.#holdFile();
+    return backend;
+  }
+
+  async model(id: string): Promise<ModelRecord | undefined> {
+    return this.#catalogue?.get("models", id);
+  }
+
+  async putModel(record: ModelRecord): Promise<void> {
+    await this.#catalogue?.put("models", record);
+  }
+
+  async dropModel(id: string): Promise<void> {
+    await this.#catalogue?.delete("models", id);
+    await this.dropPages(id);
+  }
+
+  async page(modelId: string, index: number): Promise<StoredPage> {
+    if (!this.#catalogue) return NOTHING;
+    const key: PageKey = [modelId, index];
+    const transaction = this.#catalogue.transaction(["pages", "sums"]);
+    const [bytes, sum] = await Promise.all([
+      transaction.objectStore("pages").get(key),
+      transaction.objectStore("sums").get(key),
+    ]);
+    if (!sum?.extent) return { bytes, sum };
+    // Nothing may be awaited before this: what frees the extent waits for the transaction that found it.
+    if (this.#file?.isHeld) return { bytes: this.#file.read(sum.extent), sum };
+    const found = await this.#file?.readSnapshot(sum.extent);
+    void this.#holdFile();
+    return found ? { bytes: found, sum, mayHaveChanged: true } : NOTHING;
+  }
+
+  async sums(modelId: string): Promise<ReadonlyMap<number, PageSum>> {
+    const store = this.#catalogue?.transaction("sums").store;
+    if (!store) return new Map();
+    const range = pagesOf(modelId);
+    const [keys, sums] = await Promise.all([store.getAllKeys(range), store.getAll(range)]);
+    return new Map(sums.map((sum, i) => [keys[i]?.[1] ?? -1, sum]));
+  }
+
+  async putPage(modelId: string, index: number, bytes: ArrayBuffer, sum: PageSum): Promise<void> {
+    if (!this.#catalogue) return;
+    const { extent: _, ...plain } = sum;
+    const key: PageKey = [modelId, index];
+    if (this.#place === "opfs") {
+      if (this.#file?.isHeld) return this.#putInFile(this.#catalogue, this.#file, key, bytes, plain);
+      void this.#holdFile();
+    }
+    const transaction = this.#catalogue.transaction(["pages", "sums"], "readwrite");
+    const sums = transaction.objectStore("sums");
+    const replaced = sums.get(key);
+    // put() copies its value at the call; nothing may be awaited before both are called.
+    await finish([
+      replaced,
+      transaction.objectStore("pages").put(bytes, key),
+      sums.put(plain, key),
+      transaction.done,
+    ]);
+    this.#release(key, await replaced);
+  }
+
+  async dropPage(modelId: string, index: number): Promise<void> {
+    await this.#drop(IDBKeyRange.only([modelId, index]));
+  }
+
+  async dropPages(modelId: string): Promise<void> {
+    await this.#drop(pagesOf(modelId));
+  }
+
+  close(): void {
+    this.#catalogue?.close();
+    this.#catalogue = undefined;
+    this.#file?.close();
+  }
+
+  /** The bytes are in the file when this returns; the rest goes on. */
+  async #putInFile(
+    catalogue: Catalogue,
+    file: PageFile,
+    key: PageKey,
+    bytes: ArrayBuffer,
+    sum: PageSum,
+  ): Promise<void> {
+    const extent = file.write(ownerOf(key), bytes);
+    let replaced: PageSum | undefined;
+    try {
+      const transaction = catalogue.transaction(["pages", "sums"], "readwrite");
+      const sums = transaction.objectStore("sums");
+      const before = sums.get(key);
+      await finish([
+        before,
+        sums.put({ ...sum, extent }, key),
+        transaction.objectStore("pages").delete(key),
+        transaction.done,
+      ]);
+      replaced = await before;
+    } catch (error) {
+      file.release(ownerOf(key), extent);
+      throw error;
+    }
+    this.#release(key, replaced);
+  }
+
+  async #drop(keys: IDBKeyRange): Promise<void> {
+    if (!this.#catalogue) return;
+    const transaction = this.#catalogue.transaction(["pages", "sums"], "readwrite");
+    const sums = transaction.objectStore("sums");
+    const dropped = Promise.all([sums.getAllKeys(keys), sums.getAll(keys)]);
+    await finish([
+      dropped,
+      transaction.objectStore("pages").delete(keys),
+      sums.delete(keys),
+      transaction.done,
+    ]);
+    const [pages, were] = await dropped;
+    for (const [i, key] of pages.entries()) this.#release(key, were[i]);
+  }
+
+  /** Only once the catalogue no longer says so is room in the file free. */
+  #release(key: PageKey, sum: PageSum | undefined): void {
+    if (sum?.extent) this.#file?.release(ownerOf(key), sum.extent);
+  }
+
+  async #holdFile(): Promise<void> {
+    const catalogue = this.#catalogue;
+    if (this.#place !== "opfs" || !catalogue) return;
+    await this.#file?.hold(
+      () => extentsIn(catalogue),
+      async (overlapping) => {
+        const transaction = catalogue.transaction("sums", "readwrite");
+        await finish([
+          ...overlapping.map(({ owner }) => transaction.store.delete(keyOf(owner))),
+          transaction.done,
+        ]);
+      },
+    );
+  }
+}
+
+/** Of all models. */
+async function extentsIn(catalogue: Catalogue): Promise<OwnedExtent[]> {
+  const { store } = catalogue.transaction("sums");
+  const [keys, sums] = await Promise.all([store.getAllKeys(), store.getAll()]);
+  return keys.flatMap((key, i) => {
+    const extent: Extent | undefined = sums[i]?.extent;
+    return extent ? [{ ...extent, owner: ownerOf(key) }] : [];
+  });
+}
+
+function ownerOf(key: PageKey): string {
+  return JSON.stringify(key);
+}
+
+function keyOf(owner: string): PageKey {
+  return JSON.parse(owner);
+}

@@ -1,0 +1,15 @@
+let hasAsked = false;
+
+/**
+ * Asks the browser, once, not to evict what is stored when the disk fills. It may refuse: pages are then fetched
+ * again after an eviction. Only a page can ask; workers have no `persist`.
+ */
+export async function askToPersist(): Promise<void> {
+  if (hasAsked) return;
+  hasAsked = true;
+  try {
+    if (!(await navigator.storage.persisted())) await navigator.storage.persist();
+  } catch {
+    // Node and insecure pages have no such thing.
+  }
+}

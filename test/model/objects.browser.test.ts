@@ -1,0 +1,85 @@
+import { afterEach, expect, test, vi } from "vitest";
+import { collect, loadInline, smallCase, smallModel } from "../support/engine.ts";
+
+/** Every method of WebGPU that makes an object which could be made before the token loop. */
+const makers = [
+  ...[
+    "createBuffer",
+    "createBindGroup",
+    "createBindGroupLayout",
+    "createPipelineLayout",
+    "createShaderModule",
+    "createComputePipeline",
+    "createComputePipelineAsync",
+    "createRenderPipeline",
+    "createRenderPipelineAsync",
+    "createSampler",
+    "createTexture",
+    "createQuerySet",
+    "createRenderBundleEncoder",
+    "importExternalTexture",
+  ].map((name) => ["GPUDevice", name] as const),
+  ["GPUTexture", "createView"] as const,
+  ["GPUComputePipeline", "getBindGroupLayout"] as const,
+];
+
+/** Calls seen from now on, by method. The engine's own counters have no part in it. */
+function count(methods: readonly (readonly [type: string, method: string])[]): Map<string, number> {
+  const calls = new Map<string, number>();
+  for (const [type, method] of methods) {
+    const { prototype } = (globalThis as unknown as Record<string, { prototype: Record<string, unknown> }>)[
+      type
+    ] as { prototype: Record<string, (...args: unknown[]) => unknown> };
+    const original = prototype[method];
+    if (!original) continue;
+    vi.spyOn(prototype, method).mockImplementation(function (this: unknown, ...args) {
+      calls.set(method, (calls.get(method) ?? 0) + 1);
+      return original.apply(this, args);
+    });
+  }
+  return calls;
+}
+
+afterEach(() => vi.restoreAllMocks());
+
+const { tokens, greedy } = await smallCase();
+
+test("loading makes objects, and the count sees them", async () => {
+  const made = count(makers);
+  const model = await loadInline(smallModel());
+  for (const method of [
+    "createBuffer",
+    "createBindGroup",
+    "createShaderModule",
+    "createComputePipelineAsync",
+  ]) {
+    expect(made.get(method), method).toBeGreaterThan(0);
+  }
+  await model.dispose();
+});
+
+test("no token makes an object: neither the prompt's nor ten decoded ones", async () => {
+  const model = await loadInline(smallModel(), { tuning: { chunkTokens: 16 } });
+  const made = count(makers);
+  expect(await collect(model.generateTokens(tokens, { maxTokens: 11 }))).toEqual(greedy.slice(0, 11));
+  const sampled = { maxTokens: 11, temperature: 0.8, topK: 20, topP: 0.9, seed: 1 };
+  expect(await collect(model.generateTokens(tokens, sampled))).toHaveLength(11);
+  expect(Object.fromEntries(made)).toEqual({});
+  await model.dispose();
+});
+
+test("one readback for the prompt, however many chunks, and one for eight decoded tokens", async () => {
+  const model = await loadInline(smallModel(), { tuning: { chunkTokens: 16 } });
+  const calls = count([
+    ["GPUBuffer", "mapAsync"],
+    ["GPUQueue", "submit"],
+  ]);
+  const stream = model.generateTokens(tokens, { maxTokens: 25 });
+  expect((await stream.next()).value).toBe(greedy[0]);
+  expect(calls.get("mapAsync")).toBe(1);
+  expect(await collect(stream)).toHaveLength(24);
+  expect(calls.get("mapAsync")).toBe(1 + 24 / 8);
+  expect(calls.get("submit")).toBe(tokens.length / 16 + 1 + 24 / 8);
+  expect((await model.stats()).readbacksPerToken).toBe(1 / 8);
+  await model.dispose();
+});
