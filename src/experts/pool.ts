@@ -162,9 +162,9 @@ export class ExpertPool {
   /**
    * Brings guessed experts early where that evicts nothing worth more: not what a step reads, not what was guessed to be
    * at least as likely, and not what the policy values higher.
-   * @param limit most loads to give, the best guesses first.
+   * @param floor guesses below this keep what is resident but load nothing.
    */
-  prefetch(guesses: readonly Guess[], token: number, limit = Number.POSITIVE_INFINITY): Load[] {
+  prefetch(guesses: readonly Guess[], token: number, floor = 0.5): Load[] {
     const sorted = [...guesses].sort((a, b) => a.token - b.token || b.score - a.score || a.site - b.site);
     this.#sites.forEach(({ policy }, s) => {
       const here = sorted.filter(({ site }) => site === s);
@@ -173,9 +173,8 @@ export class ExpertPool {
     const kept = this.#sites.map(() => new Set<number>());
     const loads: Load[] = [];
     for (const guess of sorted) {
-      if (loads.length >= limit) break;
       const keep = (kept[guess.site] as Set<number>).add(guess.expert);
-      if (this.#site(guess.site).table[guess.expert] !== ABSENT) continue;
+      if (guess.score < floor || this.#site(guess.site).table[guess.expert] !== ABSENT) continue;
       const slot = this.#slotForGuess(guess, keep, token);
       if (slot === ABSENT) continue;
       this.#counters.earlyLoads++;

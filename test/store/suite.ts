@@ -1,12 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { SluiceError } from "../../src/errors.ts";
 import type { PagePlan } from "../../src/quant/page.ts";
+import type { ModelFile } from "../../src/source/model_file.ts";
 import type { Backend, PageSum } from "../../src/store/backend.ts";
 import { layoutFingerprint, pageSum } from "../../src/store/checksum.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
 import { expectBytes } from "../support/bytes.ts";
 import { FakeNetwork } from "./fake_network.ts";
-import { modelBytes, modelPages, pageBytes, type Shape } from "./test_model.ts";
+import { installSuite } from "./install_suite.ts";
+import { large, modelBytes, modelPages, pageBytes, small } from "./test_model.ts";
 
 /** A place that can be opened several times, as by several visits to a page. */
 export interface Disk {
@@ -15,9 +17,16 @@ export interface Disk {
   remove(): Promise<void>;
 }
 
-const small: Shape = { experts: 6, rows: 4, cols: 8 };
-/** Larger than the gap that is worth fetching: 80 KiB per expert and matrix. */
-const large: Shape = { experts: 12, rows: 160, cols: 128 };
+/** A store on a disk with the network's model open and planned. */
+export interface Visit {
+  readonly store: ModelStore;
+  readonly id: string;
+  readonly file: ModelFile;
+  readonly pages: readonly PagePlan[];
+  /** The index of every page. */
+  readonly all: readonly number[];
+  read(...indexes: number[]): Promise<ArrayBuffer[]>;
+}
 
 /** What every back end must do under a ModelStore, in Node and in browsers. */
 export function storeSuite(name: string, makeDisk: () => Promise<Disk>): void {
@@ -35,7 +44,7 @@ export function storeSuite(name: string, makeDisk: () => Promise<Disk>): void {
     });
 
     /** A new visit: another store on the same disk, the model open and planned. */
-    async function visit(backend?: Backend) {
+    async function visit(backend?: Backend): Promise<Visit> {
       const store = new ModelStore(backend ?? (await disk.open()));
       const { id, file } = await store.open({ kind: "url", url: network.url });
       const pages = modelPages(file);
@@ -343,92 +352,7 @@ export function storeSuite(name: string, makeDisk: () => Promise<Disk>): void {
       await closing;
     });
 
-    test("installing puts on disk what is missing, and nothing twice", async () => {
-      const first = await visit();
-      await first.read(1, 3);
-      expect(await first.store.missing(first.id)).toEqual(expect.arrayContaining([0, 2, 4, 5, 6]));
-      await first.store.install(first.id, [5, 3, 0]);
-      expect(await first.store.missing(first.id)).toEqual([2, 4, 6]);
-      await first.store.close(first.id);
-      network.reset();
-      const { store, id, pages, all, read } = await visit();
-      expect(await store.missing(id)).toEqual([2, 4, 6]);
-      await store.install(id, all);
-      expect(await store.missing(id)).toEqual([]);
-      const fetched = network.requests;
-      await store.install(id, all);
-      expect(network.requests).toBe(fetched);
-      network.offline = true;
-      expectPages(pages, all, await read(...all));
-      await expect(store.install(id, [99])).rejects.toMatchObject({ code: "bad-request" });
-    });
-
-    test("two installs of the same pages fetch them once", async () => {
-      network.file = modelBytes(large);
-      const { store, id, all } = await visit();
-      network.reset();
-      await Promise.all([store.install(id, all), store.install(id, all.toReversed())]);
-      expect(await store.missing(id)).toEqual([]);
-      expect(network.bytes).toBeLessThanOrEqual(network.file.byteLength);
-    });
-
-    test("a read goes before what is still to be installed, and is not fetched again", async () => {
-      network.file = modelBytes(large);
-      const { store, id, pages, read } = await visit();
-      network.reset();
-      const release = network.stall();
-      const apart = [0, 2, 4, 6, 8, 10];
-      const installing = store.install(id, apart);
-      await vi.waitUntil(() => network.requests === 2);
-      const reading = read(10, 7);
-      await vi.waitUntil(() => network.requests === 6);
-      const order = network.asked.map(({ start }) => start);
-      release();
-      expectPages(pages, [10, 7], await reading);
-      await installing;
-      const firstsOf = (indexes: number[]) =>
-        indexes.flatMap((i) => pages[i]?.parts.map(({ source }) => source.offset) ?? []);
-      expect(new Set(order.slice(2))).toEqual(new Set(firstsOf([10, 7])));
-      expect(network.requests).toBe(2 * 7);
-      expect(await store.missing(id)).toEqual([1, 3, 5, 9, 11, 12]);
-    });
-
-    test("an install that was aborted goes on where it was", async () => {
-      network.file = modelBytes(large);
-      const { store, id, all } = await visit();
-      await store.install(id, [0, 1, 2]);
-      network.reset();
-      const release = network.stall();
-      const stopped = store.install(id, all);
-      stopped.catch(() => undefined);
-      await vi.waitUntil(() => network.requests > 0);
-      store.abort(id);
-      await expect(stopped).rejects.toMatchObject({ code: "aborted" });
-      release();
-      network.reset();
-      await store.install(id, all);
-      expect(await store.missing(id)).toEqual([]);
-      expect(network.bytes).toBeLessThan(network.file.byteLength - 2 * 2 * 80 * 1024);
-    });
-
-    test("an install without network, or without room, says so", async () => {
-      const { store, id, all } = await visit();
-      network.offline = true;
-      await expect(store.install(id, all)).rejects.toMatchObject({ code: "network" });
-      await store.close(id);
-      network.offline = false;
-      const backend = await disk.open();
-      backend.putPage = async () => {
-        throw new DOMException("full", "QuotaExceededError");
-      };
-      const full = await visit(backend);
-      await expect(full.store.install(id, all)).rejects.toMatchObject({ code: "storage-full" });
-      expectPages(full.pages, [1], await full.read(1));
-      backend.putPage = async () => undefined;
-      await full.store.close(id);
-      const forgetful = await visit(backend);
-      await expect(forgetful.store.install(id, all)).rejects.toMatchObject({ code: "storage-full" });
-    });
+    installSuite({ network: () => network, disk: () => disk, visit, expectPages });
 
     test("the back end forgets what it is told to", async () => {
       const backend = await disk.open();

@@ -10,6 +10,10 @@ export interface Shape {
   readonly cols: number;
 }
 
+export const small: Shape = { experts: 6, rows: 4, cols: 8 };
+/** Larger than the gap that is worth fetching: 80 KiB per expert and matrix. */
+export const large: Shape = { experts: 12, rows: 160, cols: 128 };
+
 /** What is read with the header. */
 const CHUNK_BYTES = 2_000_000;
 

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { SluiceError } from "../../src/errors.ts";
 import { MemoryBackend } from "../../src/store/memory.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
@@ -36,6 +36,10 @@ test("a store behind a port: open, plan, read with transferred buffers, close", 
     [2, 0].map((index) => pages[index] && pageBytes(pages[index], bytes)),
   );
   expect(sent.map((buffer) => buffer.byteLength)).toEqual([0, 0]);
+  await vi.waitUntil(async () => !(await store.missing(id)).includes(2));
+  expect(await store.missing(id)).toEqual([1, 3]);
+  await store.install(id, [3, 2, 1]);
+  expect(await store.missing(id)).toEqual([]);
   store.abort(id);
   expect(await store.stats()).toMatchObject({ bytesFetched: 0, storageFull: false });
   await store.close(id);

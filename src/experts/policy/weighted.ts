@@ -1,7 +1,7 @@
 import type { Policy, PolicySite } from "./policy.ts";
 
 /** Tokens after which a use counts half: locality beyond a paragraph, but not a topic that is over. */
-const HALF_LIFE_TOKENS = 32;
+const HALF_LIFE_TOKENS = 16;
 
 /**
  * Frequency-weighted LRU: an expert's value is the share of recent tokens that needed it, each weighted by

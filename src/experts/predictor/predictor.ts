@@ -41,8 +41,8 @@ export interface TokenEnd {
   readonly routes: readonly SiteRoute[];
 }
 
-/** Plain JSON, kept in the catalogue between runs. */
-export type PredictorState = readonly (readonly number[])[];
+/** Plain JSON, kept in the catalogue between runs: rows of numbers under names no other predictor uses. */
+export type PredictorState = Readonly<Record<string, readonly (readonly number[])[]>>;
 
 /**
  * Says which pages are worth bringing early. For each token: `start` once, `fault` at each stop, `learn` once.
