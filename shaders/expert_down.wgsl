@@ -3,6 +3,7 @@
 // Grid: (ROWS / 2 / LANES, tiles). A lane owns rows r and r + LANES for the TILE pairs of a tile. Each pair has
 // a row of its own, whenever its expert is there; `combine` adds them up in a fixed order.
 // Joined: dequant_*, dot32, `down` (with its scale) generated from the page, route_set, tiles_*.
+// UNROLL: as matmul.
 // Edges: as expert_gate_up.
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;        // SLOTS pages
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;              // hidden: [tokens · ROUTES, COLS / 4]
@@ -19,17 +20,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let page = slot * PAGE_VECTORS;
   let second = min(row + LANES, ROWS - 1u);
   var start: array<u32, TILE>;
-  for (var i = 0u; i < TILE; i++) {
+  for (var i = 0u; i < select(tile.count, TILE, UNROLL); i++) {
     start[i] = pair_at(tile.first + min(i, tile.count - 1u)) * (COLS / 4u);
   }
   var sum: array<vec2f, TILE>;
   for (var g = 0u; g < COLS / 32u; g++) {
     let weight_a = down(page, row, g);
     let weight_b = down(page, second, g);
-    for (var i = 0u; i < TILE; i++) {
-      if (i >= tile.count) {
-        break;
-      }
+    for (var i = 0u; i < select(tile.count, TILE, UNROLL); i++) {
       sum[i] += dot32(weight_a, weight_b, start[i] + g * 8u);
     }
   }

@@ -2,6 +2,7 @@
 //
 // Grid: (ROWS / LANES, tiles). A lane owns row r of gate and of up for the TILE pairs of a tile.
 // Joined: dequant_*, dot32, `gate` and `up` (with their scales) generated from the page, route_set, tiles_*.
+// UNROLL: as matmul.
 // Edges: a tile whose slot lies outside [FIRST_SLOT, FIRST_SLOT + SLOTS) is another segment's, or nobody's.
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;           // SLOTS pages
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;                 // [tokens, COLS / 4]
@@ -17,17 +18,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   }
   let page = slot * PAGE_VECTORS;
   var start: array<u32, TILE>;
-  for (var i = 0u; i < TILE; i++) {
+  for (var i = 0u; i < select(tile.count, TILE, UNROLL); i++) {
     start[i] = pair_at(tile.first + min(i, tile.count - 1u)) / ROUTES * (COLS / 4u);
   }
   var sum: array<vec2f, TILE>;
   for (var g = 0u; g < COLS / 32u; g++) {
     let gate_weight = gate(page, row, g);
     let up_weight = up(page, row, g);
-    for (var i = 0u; i < TILE; i++) {
-      if (i >= tile.count) {
-        break;
-      }
+    for (var i = 0u; i < select(tile.count, TILE, UNROLL); i++) {
       sum[i] += dot32(gate_weight, up_weight, start[i] + g * 8u);
     }
   }

@@ -40,6 +40,7 @@ export function attention(gpu: Gpu, args: AttentionArgs): Step {
       CONTEXT: args.context,
       SCALE: { f32: args.scale },
       TILE: tile,
+      UNROLL: !gpu.software,
     },
     snippets: [snippet],
     buffers: { q, keys, values, out },

@@ -2,6 +2,7 @@ import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import tilesDirect from "../../shaders/lib/tiles_direct.wgsl?raw";
 import tilesGrouped from "../../shaders/lib/tiles_grouped.wgsl?raw";
 import type { Constants } from "../gpu/compose.ts";
+import type { Gpu } from "../gpu/gpu.ts";
 import type { Grid } from "../gpu/program.ts";
 import { maxTiles } from "./group.ts";
 import { VECTOR_BYTES } from "./matrix.ts";
@@ -28,6 +29,7 @@ export const EXPERT_LANES = 64;
 
 /** What the expert kernels share: one segment of the pool, the page stride, the tiles. */
 export function expertStep(
+  gpu: Gpu,
   segment: PoolSegment,
   pageBytes: number,
   rows: number,
@@ -40,6 +42,7 @@ export function expertStep(
     constants: {
       LANES: EXPERT_LANES,
       TILE: tile,
+      UNROLL: !gpu.software,
       ROUTES: topK,
       ROWS: rows,
       COLS: cols,

@@ -20,7 +20,7 @@ export interface ExpertDownArgs extends PairArgs {
 /** rows = down·hidden for the pairs whose expert lies in one segment of the pool. */
 export function expert_down(gpu: Gpu, args: ExpertDownArgs): Step {
   const { segment, pageBytes, down, hidden, rows } = args;
-  const shared = expertStep(segment, pageBytes, down.rows, down.cols, 2, args);
+  const shared = expertStep(gpu, segment, pageBytes, down.rows, down.cols, 2, args);
   return makeStep(gpu, {
     label: "expert_down",
     source,

@@ -21,7 +21,7 @@ export interface ExpertGateUpArgs extends PairArgs {
 /** hidden = silu(gate·x) · (up·x) for the pairs whose expert lies in one segment of the pool. */
 export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
   const { segment, pageBytes, gate, up, x, hidden } = args;
-  const shared = expertStep(segment, pageBytes, gate.rows, gate.cols, 1, args);
+  const shared = expertStep(gpu, segment, pageBytes, gate.rows, gate.cols, 1, args);
   return makeStep(gpu, {
     label: "expert_gate_up",
     source,

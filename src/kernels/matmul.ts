@@ -39,6 +39,7 @@ export function matmul(gpu: Gpu, { matrices, x, y, tile, add = false }: MatmulAr
         ROW_LANES: rowLanes,
         SPLITS: splits,
         TILE: tile,
+        UNROLL: !gpu.software,
         ROWS: rows,
         COLS: cols,
         OUT_COLS: outCols,
