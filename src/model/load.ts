@@ -6,7 +6,7 @@ import type { PagePlan } from "../quant/page.ts";
 import type { ModelFile } from "../source/model_file.ts";
 import type { StoreService } from "../store/service.ts";
 import { planModel } from "./archs/index.ts";
-import { type ModelPages, PIECE_BYTES, planPages } from "./pages.ts";
+import { type ModelPages, planPages } from "./pages.ts";
 import type { ModelPlan } from "./plan.ts";
 import { requireRunnable } from "./runnable.ts";
 import { Runner } from "./runner.ts";
@@ -14,6 +14,8 @@ import { allocateState, cacheBytesPerToken, moeSites, type StateSizes } from "./
 import { Weights } from "./weights.ts";
 
 const DEFAULT_CONTEXT_TOKENS = 4096;
+/** Pages asked of the store at a time: few enough that progress shows, enough that neighbours share a request. */
+const BATCH_BYTES = 4 * 2 ** 20;
 /** Prompt tokens per replay. */
 const CHUNK_TOKENS = 128;
 /** Prompt tokens a lane computes side by side. */
@@ -115,12 +117,12 @@ async function streamPages(
   onProgress({ phase: "load", bytesDone, bytesTotal: sourceBytes });
 }
 
-/** Runs of pages of at most PIECE_BYTES, or one page. */
+/** Runs of pages of at most BATCH_BYTES, or one page. */
 function batchesOf(pages: readonly PagePlan[]): PagePlan[][] {
   const batches: PagePlan[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
   for (const page of pages) {
-    if (bytes + page.bytes > PIECE_BYTES) {
+    if (bytes + page.bytes > BATCH_BYTES) {
       batches.push([]);
       bytes = 0;
     }
