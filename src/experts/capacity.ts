@@ -18,7 +18,11 @@ export type CapacityPlan = "even" | "shallow-first" | "measured";
  * Slots per site, 1 to `experts`, whose pages together take at most `budgetBytes`.
  * @throws SluiceError `out-of-memory` if one slot per site does not fit.
  */
-export function shareSlots(sites: readonly CapacitySite[], budgetBytes: number, plan: CapacityPlan): number[] {
+export function shareSlots(
+  sites: readonly CapacitySite[],
+  budgetBytes: number,
+  plan: CapacityPlan,
+): number[] {
   const least = sites.reduce((sum, { pageBytes }) => sum + pageBytes, 0);
   if (budgetBytes < least) {
     throw new SluiceError(
@@ -60,9 +64,9 @@ function growShallow(sites: readonly CapacitySite[], slots: number[], spare: num
 function growByUse(sites: readonly CapacitySite[], slots: number[], spare: number): number[] {
   const falling = sites.map(({ experts, uses }) => {
     const total = uses?.reduce((sum, n) => sum + n, 0) ?? 0;
-    return Array.from({ length: experts }, (_, e) => (total > 0 ? (uses?.[e] ?? 0) / total : 1 / experts)).sort(
-      (a, b) => b - a,
-    );
+    return Array.from({ length: experts }, (_, e) =>
+      total > 0 ? (uses?.[e] ?? 0) / total : 1 / experts,
+    ).sort((a, b) => b - a);
   });
   return grow(sites, slots, spare, (_, held, s) => falling[s]?.[held] ?? 0);
 }

@@ -1,3 +1,4 @@
+import { GuessFloor } from "./guess_floor.ts";
 import type { Guess, Policy, PolicyFactory } from "./policy/policy.ts";
 
 /** In a page table: the expert has no slot. */
@@ -38,9 +39,12 @@ export interface PoolCounters {
   readonly bytesWasted: number;
 }
 
-/** Plain JSON, kept in the catalogue between runs: how often each expert was needed, [site][expert]. */
+/** Plain JSON, kept in the catalogue between runs. */
 export interface PoolState {
+  /** How often each expert was needed: [site][expert]. */
   readonly uses: readonly (readonly number[])[];
+  /** The chance from which a guess was worth its bytes. */
+  readonly floor: number;
 }
 
 /** Where the experts of one site are. */
@@ -65,6 +69,7 @@ interface Site extends PoolSite {
  */
 export class ExpertPool {
   readonly #sites: readonly Site[];
+  readonly #floor: GuessFloor;
   readonly #counters = {
     hits: 0,
     misses: 0,
@@ -78,6 +83,7 @@ export class ExpertPool {
 
   /** @param saved of an earlier run of the same model; anything of another shape is not looked at. */
   constructor(sites: readonly PoolSite[], policy: PolicyFactory, saved?: PoolState) {
+    this.#floor = new GuessFloor(saved?.floor);
     this.#sites = sites.map(({ experts, topK, slots, pageBytes }, s) => {
       const before = saved?.uses.length === sites.length ? saved.uses[s] : undefined;
       const uses = before?.length === experts ? before : undefined;
@@ -160,22 +166,25 @@ export class ExpertPool {
   }
 
   /**
-   * Brings guessed experts early where that evicts nothing worth more: not what a step reads, not what was guessed to be
-   * at least as likely, and not what the policy values higher.
-   * @param floor guesses below this keep what is resident but load nothing.
+   * Brings guessed experts early where that evicts nothing worth more: not what a step reads, not what is guessed for the
+   * token in hand, and not what the policy values higher. Guesses for later tokens only hold what is there: a page that
+   * comes too early takes the slot of one that is needed sooner.
+   * @param floor guesses below this bring and hold nothing. Default: what has lately been worth its bytes.
    */
-  prefetch(guesses: readonly Guess[], token: number, floor = 0.5): Load[] {
+  prefetch(guesses: readonly Guess[], token: number, floor = this.#floor.value): Load[] {
     const sorted = [...guesses].sort((a, b) => a.token - b.token || b.score - a.score || a.site - b.site);
-    this.#sites.forEach(({ policy }, s) => {
-      const here = sorted.filter(({ site }) => site === s);
-      if (here.length > 0) policy.expect?.(here);
-    });
-    const kept = this.#sites.map(() => new Set<number>());
+    const bySite = this.#sites.map((): Guess[] => []);
+    for (const guess of sorted) bySite[guess.site]?.push(guess);
     const loads: Load[] = [];
-    for (const guess of sorted) {
-      const keep = (kept[guess.site] as Set<number>).add(guess.expert);
-      if (guess.score < floor || this.#site(guess.site).table[guess.expert] !== ABSENT) continue;
-      const slot = this.#slotForGuess(guess, keep, token);
+    bySite.forEach((here, site) => {
+      if (here.length > 0) this.#site(site).policy.expect?.(here);
+    });
+    const firm = sorted.filter((guess) => guess.token <= token && guess.score >= floor);
+    const held = this.#sites.map(() => new Set<number>());
+    for (const { site, expert } of firm) held[site]?.add(expert);
+    for (const guess of firm) {
+      if (this.#site(guess.site).table[guess.expert] !== ABSENT) continue;
+      const slot = this.#slotForGuess(guess, held[guess.site] as Set<number>, token);
       if (slot === ABSENT) continue;
       this.#counters.earlyLoads++;
       loads.push(this.#load(guess.site, guess.expert, slot, true));
@@ -183,9 +192,21 @@ export class ExpertPool {
     return loads;
   }
 
+  /** Takes back loads whose pages did not arrive: an upload that failed or was aborted. */
+  drop(loads: readonly Load[]): void {
+    for (const { site, expert, slot } of loads) {
+      const { table, holders, unproven, policy } = this.#site(site);
+      if (table[expert] !== slot) continue;
+      table[expert] = ABSENT;
+      holders[slot] = ABSENT;
+      unproven.delete(expert);
+      policy.evicted?.(expert);
+    }
+  }
+
   /** What to keep for the next run. */
   save(): PoolState {
-    return { uses: this.#sites.map(({ uses }) => [...uses]) };
+    return { uses: this.#sites.map(({ uses }) => [...uses]), floor: this.#floor.value };
   }
 
   #site(site: number): Site {
@@ -200,23 +221,23 @@ export class ExpertPool {
     return table[this.#victim(site, token, new Set())] as number;
   }
 
-  #slotForGuess({ site, expert, score }: Guess, keep: ReadonlySet<number>, token: number): number {
+  #slotForGuess({ site, expert, score }: Guess, held: ReadonlySet<number>, token: number): number {
     const { holders, table, policy } = this.#site(site);
     const free = holders.indexOf(ABSENT);
     if (free !== ABSENT) return free;
-    const victim = this.#victim(site, token, keep);
+    const victim = this.#victim(site, token, held);
     if (victim === ABSENT) return ABSENT;
     const worth = Math.max(score, policy.value(expert, token));
     return policy.value(victim, token) < worth ? (table[victim] as number) : ABSENT;
   }
 
-  /** The least valued resident expert that is neither pinned nor in `keep`; of equals the lowest. */
-  #victim(site: number, token: number, keep: ReadonlySet<number>): number {
+  /** The least valued resident expert that is neither pinned nor in `held`; of equals the lowest. */
+  #victim(site: number, token: number, held: ReadonlySet<number>): number {
     const { holders, pinned, policy } = this.#site(site);
     let victim = ABSENT;
     let least = Number.POSITIVE_INFINITY;
     for (const expert of holders) {
-      if (expert === ABSENT || pinned.has(expert) || keep.has(expert)) continue;
+      if (expert === ABSENT || pinned.has(expert) || held.has(expert)) continue;
       const value = policy.value(expert, token);
       if (victim !== ABSENT && (value > least || (value === least && expert > victim))) continue;
       victim = expert;
@@ -230,13 +251,17 @@ export class ExpertPool {
     const evicted = holders[slot] as number;
     if (evicted !== ABSENT) {
       table[evicted] = ABSENT;
-      if (unproven.delete(evicted)) this.#counters.bytesWasted += pageBytes;
+      if (unproven.delete(evicted)) {
+        this.#floor.wasted();
+        this.#counters.bytesWasted += pageBytes;
+      }
       policy.evicted?.(evicted);
     }
     table[expert] = slot;
     holders[slot] = expert;
     if (early) unproven.add(expert);
     policy.loaded?.(expert, early);
+    this.#floor.loaded();
     this.#counters.bytesLoaded += pageBytes;
     return { site, expert, slot, evicted };
   }

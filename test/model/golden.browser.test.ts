@@ -12,7 +12,7 @@ test("trained tiny-stories-moe in Q4_K_M, in workers", async () => {
   const { tokens, greedy, logits } = golden as GoldenCase;
   expect(nmse(await model.logits(tokens), logits ?? [])).toBeLessThanOrEqual(1e-6);
   expect(await collect(model.generateTokens(tokens, { maxTokens: 20 }))).toEqual(greedy.slice(0, 20));
-  const pieces = await collect(model.generate("once upon a time, there was a little", { maxTokens: 15 }));
+  const pieces = await collect(model.generate("once upon a time, there was a little", { maxTokens: 14 }));
   expect(pieces.join("")).toBe(" girl named lily. she loved to play outside in the park with her");
   await model.dispose();
 });

@@ -88,9 +88,11 @@ function routesAhead(weights: Weights, tokens: readonly number[], lookahead: num
   const { experts, epsilon } = weights.config;
   const { residuals } = forward(weights, emptyCache(weights), tokens);
   return residuals.map((x, s) =>
-    weights.layers.slice(s, s + lookahead).map(({ ffnNorm, router }) =>
-      route(matmul(rmsnorm(x, ffnNorm, epsilon), router), { experts, topK: count, weightRule: "raw" }),
-    ),
+    weights.layers
+      .slice(s, s + lookahead)
+      .map(({ ffnNorm, router }) =>
+        route(matmul(rmsnorm(x, ffnNorm, epsilon), router), { experts, topK: count, weightRule: "raw" }),
+      ),
   );
 }
 

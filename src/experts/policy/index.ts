@@ -3,17 +3,18 @@ import { farthest } from "./farthest.ts";
 import { lfu } from "./lfu.ts";
 import { lru } from "./lru.ts";
 import type { PolicyFactory } from "./policy.ts";
-import { ring } from "./ring.ts";
 import { weighted } from "./weighted.ts";
 
-/** Shallow-first pinning is not here: it is a way to share out slots, see `capacity.ts`. */
+/**
+ * Two that are not here, because slots belong to a site: pinning shallow layers is a way to share slots out
+ * (`capacity.ts`), and the ring of layers is a way to run a prefill (`prefill.ts`).
+ */
 export const POLICIES = {
   lru,
   lfu,
   weighted: (site) => weighted(site),
   arc,
   farthest: farthest((site) => weighted(site)),
-  ring,
 } as const satisfies Readonly<Record<string, PolicyFactory>>;
 
 export type PolicyName = keyof typeof POLICIES;

@@ -16,12 +16,6 @@ interface IdPaths {
   counts: Map<number, number>[];
 }
 
-interface Claim {
-  readonly kind: number;
-  readonly site: number;
-  readonly expert: number;
-}
-
 /**
  * Path statistics, learned online, after EdgeMoE: single experts are used evenly, whole paths are not. EdgeMoE looks a
  * path up by the experts of the two layers before; here the token's id is the key, since routers mostly go by it
@@ -33,31 +27,30 @@ export function path({ sites }: PredictorModel, saved: PredictorState = {}): Pre
   /** The least recently seen id first. */
   const paths = new Map(saved["path.ids"]?.map((row) => idPaths(row, sites.length)));
   const maxIds = Math.max(1, Math.floor(MAX_COUNTS / sites.reduce((sum, { topK }) => sum + 2 * topK, 1)));
-  let claims: Claim[] = [];
-
-  const guess = (id: number, token: number, from: number): Guess[] => {
-    const { seen, counts } = paths.get(id) ?? { seen: 0, counts: [] };
-    return counts.flatMap((experts, site) => {
-      if (site < from) return [];
-      return [...experts].map(([expert, count]) => {
-        const kind = kindOf(site, count / seen, seen);
-        claims.push({ kind, site, expert });
-        return { site, expert, token, score: calibration.chance(kind) };
-      });
-    });
-  };
+  /** What was guessed of the token in hand, and what kind of guess each was. */
+  let guesses: Guess[] = [];
+  let kinds: number[] = [];
 
   return {
     start: ({ token, id }) => {
-      claims = [];
-      return guess(id, token, 0);
-    },
-    fault: ({ token, id, site }) => guess(id, token, site + 1),
-    learn: ({ id, routes }) => {
-      for (const { kind, site, expert } of claims) {
-        calibration.note(kind, routes[site]?.includes(expert) ?? false);
+      guesses = [];
+      kinds = [];
+      const { seen, counts } = paths.get(id) ?? { seen: 0, counts: [] };
+      for (const [site, experts] of counts.entries()) {
+        for (const [expert, count] of experts) {
+          const kind = kindOf(site, count / seen, seen);
+          kinds.push(kind);
+          guesses.push({ site, expert, token, score: calibration.chance(kind) });
+        }
       }
-      claims = [];
+      return guesses;
+    },
+    fault: ({ site }) => guesses.filter((guess) => guess.site > site),
+    learn: ({ id, routes }) => {
+      guesses.forEach(({ site, expert }, i) => {
+        calibration.note(kinds[i] as number, routes[site]?.includes(expert) ?? false);
+      });
+      guesses = [];
       if (id < 0) return;
       const known = paths.get(id) ?? { seen: 0, counts: sites.map(() => new Map()) };
       paths.delete(id);
