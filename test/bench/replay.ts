@@ -43,8 +43,8 @@ if (!shares.every((share) => share > 0 && share <= 100)) {
 try {
   for (const [name, trace] of tracesOf(positionals[0])) printTrace(name, trace);
 } catch (error) {
-  if (!(error instanceof SluiceError)) throw error;
-  console.error(`${error.message}\n${error.remedy}`);
+  if (!(error instanceof Error) || !("code" in error)) throw error;
+  console.error(error instanceof SluiceError ? `${error.message}\n${error.remedy}` : error.message);
   process.exit(1);
 }
 

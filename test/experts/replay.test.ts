@@ -14,7 +14,7 @@ import { MANY_EXPERTS, randomTrace, syntheticTrace } from "../support/synthetic_
 
 const policies = Object.keys(POLICIES) as PolicyName[];
 const stories = decodeTrace(readFileSync(fixture("tiny-stories.trace"), "utf8"));
-const manyExperts = syntheticTrace({ ...MANY_EXPERTS, sites: 4, tokens: 200 });
+const manyExperts = syntheticTrace({ ...MANY_EXPERTS, sites: 8, tokens: 200 });
 
 function slotsOf(trace: Trace, percent: number): number[] {
   const all = trace.sites.reduce((sum, { experts, pageBytes }) => sum + experts * pageBytes, 0);
@@ -54,7 +54,7 @@ const shapes = fc
   );
 
 describe("the defaults, on the tiny model's recorded routes", () => {
-  test.each([50, 25])("at %i %% of the slots: bytes, and those on the critical path", (percent) => {
+  test.each([50, 25])("at %i percent of the slots: bytes, and those on the critical path", (percent) => {
     const slots = slotsOf(stories, percent);
     const best = bestOnDemand(stories, slots);
     const result = run(stories, slots, DEFAULTS.policy, DEFAULTS.predictor);
@@ -64,7 +64,7 @@ describe("the defaults, on the tiny model's recorded routes", () => {
 });
 
 test.each([50, 25])(
-  "the defaults keep bytes at bay with many experts too, at %i %% of the slots",
+  "the defaults keep bytes at bay with many experts too, at %i percent of the slots",
   (percent) => {
     const slots = slotsOf(manyExperts, percent);
     const best = bestOnDemand(manyExperts, slots);
