@@ -106,8 +106,7 @@ function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
   if (!matrix)
     return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
   const [rows = 1, cols = 1] = matrix.shape;
-  const rowBytes = placePlanes(matrix.type, rows, cols).bytes / rows;
-  const rowsEach = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / rowBytes)));
+  const rowsEach = rowsOfPiece(matrix, vectors);
   const pieces: Unplaced[][] = [];
   for (let first = 0; first < rows; first += rowsEach) {
     const count = Math.min(rowsEach, rows - first);
@@ -117,6 +116,19 @@ function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
     pieces.push([matrixPart(matrix, matrix.type, first, count, cols), ...shares]);
   }
   return pieces;
+}
+
+/** Most rows of a matrix that fit a page with their share of `vectors`; at least one. */
+function rowsOfPiece({ type, shape }: TensorInfo, vectors: readonly TensorInfo[]): number {
+  const [rows = 1, cols = 1] = shape;
+  const bytesOf = (count: number) => {
+    const lengths = vectors.map((vector) => (length(vector) === rows ? count : length(vector)));
+    const parts = [placePlanes(type, count, cols), ...lengths.map((n) => placePlanes("F32", 1, n))];
+    return parts.reduce((sum, { bytes }) => sum + align(bytes, PART_ALIGNMENT_BYTES), 0);
+  };
+  let count = Math.min(rows, Math.ceil(PIECE_BYTES / (bytesOf(rows) / rows)));
+  while (count > 1 && bytesOf(count) > PIECE_BYTES) count--;
+  return count;
 }
 
 /** One expert's matrices and scales out of the stacked tensors. */

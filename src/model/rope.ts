@@ -25,7 +25,7 @@ export function plainFrequencies(rotary: number, base: number): number[] {
 
 /**
  * YaRN (Peng et al. 2023): high frequencies stay, low ones are divided by the factor, a ramp in between; cos
- * and sin grow by 1 + 0.1·ln(factor).
+ * and sin grow by 1 + 0.1·ln(factor). Without extrapolation it is linear scaling, and nothing grows.
  */
 export function yarnFrequencies(rotary: number, base: number, yarn: Yarn): Frequencies {
   const turns = (beta: number) =>
@@ -37,7 +37,8 @@ export function yarnFrequencies(rotary: number, base: number, yarn: Yarn): Frequ
     const keep = (1 - ramp) * yarn.extrapolation;
     return (frequency / yarn.factor) * (1 - keep) + frequency * keep;
   });
-  return { frequencies, magnitude: yarn.attentionFactor * (1 + 0.1 * Math.log(yarn.factor)) };
+  const growth = yarn.extrapolation === 0 ? 1 : 1 + 0.1 * Math.log(yarn.factor);
+  return { frequencies, magnitude: yarn.attentionFactor * growth };
 }
 
 /** cos and sin of every pair at every position, times the magnitude: [positions, pairs, 2]. */

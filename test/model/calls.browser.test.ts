@@ -154,13 +154,6 @@ describe("abort", () => {
     await expectUsable();
   });
 
-  test("within logits", async () => {
-    const asked = model.logits(tokens);
-    await failure("bad-request", () => model.logits(tokens));
-    expect(await asked).toHaveLength(tokens.length * model.info.vocabulary);
-    await expectUsable();
-  });
-
   test("while decoding: right tokens, then the error", async () => {
     const abort = new AbortController();
     const got: number[] = [];
@@ -192,6 +185,14 @@ describe("one call at a time", () => {
     await expectUsable();
   });
 
+  test("a generation beside logits is refused and the logits go on", async () => {
+    const asked = model.logits(tokens);
+    await failure("bad-request", () => model.logits(tokens));
+    await failure("bad-request", () => generate({}));
+    expect(await asked).toHaveLength(tokens.length * model.info.vocabulary);
+    await expectUsable();
+  });
+
   test("a second generation is refused and the first goes on", async () => {
     const stream = model.generateTokens(tokens, { maxTokens: 20 });
     const got = [(await stream.next()).value];
@@ -207,7 +208,7 @@ describe("one call at a time", () => {
 });
 
 describe("dispose", () => {
-  test("while generating: aborted", async () => {
+  test("between two tokens: aborted; again: nothing; any other use: bad-request", async () => {
     const doomed = await loadInline(smallModel());
     const got: number[] = [];
     await failure("aborted", async () => {
@@ -217,23 +218,22 @@ describe("dispose", () => {
       }
     });
     expect(got).toEqual(greedy.slice(0, got.length));
+    await doomed.dispose();
+    await failure("bad-request", () => collect(doomed.generateTokens(tokens)));
+    await failure("bad-request", () => doomed.logits(tokens));
   });
 
-  test("while a token is awaited: aborted", async () => {
+  test("while a token is awaited, while logits are: aborted", async () => {
     const doomed = await loadInline(smallModel());
     const stream = doomed.generateTokens(tokens);
     await stream.next();
     const waiting = failure("aborted", () => collect(stream));
     await doomed.dispose();
     await waiting;
-  });
-
-  test("twice does nothing more; any other use is a bad-request", async () => {
-    const doomed = await loadInline(smallModel());
-    await doomed.dispose();
-    await doomed.dispose();
-    await failure("bad-request", () => collect(doomed.generateTokens(tokens)));
-    await failure("bad-request", () => doomed.logits(tokens));
+    const other = await loadInline(smallModel());
+    const asked = failure("aborted", () => other.logits(tokens));
+    await other.dispose();
+    await asked;
   });
 });
 

@@ -10,13 +10,9 @@ const hasShared = await exists(shared("golden/archs/llama-moe.gguf"));
 describe("weights that are no numbers: bad-model-file, no token", () => {
   test.each([
     ["NaN in the final norm", "output_norm.weight", NAN_BITS],
-    ["infinity in the final norm", "output_norm.weight", INFINITY_BITS],
     ["NaN in the first attention norm", "blk.0.attn_norm.weight", NAN_BITS],
     ["infinity in the first feed-forward norm", "blk.0.ffn_norm.weight", INFINITY_BITS],
-    ["NaN in a key norm", "blk.1.attn_k_norm.weight", NAN_BITS],
-    ["infinity in a query norm", "blk.0.attn_q_norm.weight", INFINITY_BITS],
     ["NaN in every expert", "blk.1.ffn_down_exps.weight", 0x7e007e00],
-    ["infinity in every expert", "blk.0.ffn_up_exps.weight", 0x7c007c00],
     ["NaN in the output", "output.weight", 0x7e007e00],
   ])("%s", async (_, tensor, bits) => {
     const model = await loadInline(new GgufEdit(bytes).fill(tensor, bits).file());

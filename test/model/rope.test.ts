@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { planModel } from "../../src/model/archs/index.ts";
-import type { AttentionBlock } from "../../src/model/plan.ts";
 import { plainFrequencies, ropeTable, type Yarn, yarnFrequencies } from "../../src/model/rope.ts";
 import { smallModel } from "../support/engine.ts";
 import { changed, headerOf } from "./plan_file.ts";
@@ -80,7 +79,8 @@ describe("what a file says of its rope", async () => {
   const ropeOf = (keys: Record<string, number | string>) => {
     const entries = Object.entries(keys).map(([key, value]) => [`qwen3moe.rope.${key}`, value]);
     const plan = planModel(changed(file, { metadata: Object.fromEntries(entries) }));
-    return (plan.layers[0]?.blocks[0] as AttentionBlock).rope;
+    const attention = plan.layers[0]?.blocks.find((block) => block.kind === "attention");
+    return attention?.rope;
   };
   const plain = plainFrequencies(64, 10_000);
 

@@ -73,7 +73,7 @@ describe("dispose", () => {
     await waiting;
   });
 
-  test("between two tokens: aborted", async () => {
+  test("between two tokens: aborted; again: nothing; any other use: bad-request", async () => {
     const model = await loadModel(smallModel(), memory);
     let count = 0;
     await failure("aborted", async () => {
@@ -83,11 +83,6 @@ describe("dispose", () => {
       }
     });
     expect(count).toBe(1);
-  });
-
-  test("twice does nothing more; any other use is a bad-request", async () => {
-    const model = await loadModel(smallModel(), memory);
-    await model.dispose();
     await model.dispose();
     await failure("bad-request", () => collect(model.generateTokens(tokens)));
     await failure("bad-request", () => model.logits(tokens));

@@ -7,6 +7,9 @@ import { repackPart } from "../../src/quant/repack.ts";
 import { seeded } from "../support/random.ts";
 import { randomBlocks } from "../support/weight_page.ts";
 
+/** What each plane has for how many weights of a row. */
+type Units = readonly (readonly [weights: number, bytes: number])[];
+
 /**
  * A second reader of the GPU layout, from its description alone: planes in order, each at a multiple of 16
  * bytes, unit u of row r at index u · rows + r.
@@ -15,9 +18,9 @@ class Planes {
   readonly #view: DataView;
   readonly #rows: number;
   readonly #offsets: number[] = [];
-  readonly #units: readonly (readonly [weights: number, bytes: number])[];
+  readonly #units: Units;
 
-  constructor(page: Uint8Array, start: number, rows: number, cols: number, units: Planes["unitsOf"]) {
+  constructor(page: Uint8Array, start: number, rows: number, cols: number, units: Units) {
     this.#view = new DataView(page.buffer, page.byteOffset);
     this.#rows = rows;
     this.#units = units;
@@ -27,8 +30,6 @@ class Planes {
       offset = 16 * Math.ceil((offset + Math.ceil(cols / weights) * rows * bytes) / 16);
     }
   }
-
-  declare readonly unitsOf: readonly (readonly [weights: number, bytes: number])[];
 
   /** Byte position in plane `plane` of the unit that holds weight (row, col). */
   at(plane: number, row: number, col: number): number {
@@ -60,7 +61,7 @@ class Planes {
 }
 
 interface Reader {
-  readonly units: Planes["unitsOf"];
+  readonly units: Units;
   weight(planes: Planes, row: number, col: number): number;
 }
 
