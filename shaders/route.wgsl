@@ -2,8 +2,9 @@
 //   weight = exp(l − max) / Σ exp(l − max), the sum over the chosen (RENORM) or over all experts; · WEIGHT_SCALE
 //
 // Grid: (1, tokens). Lane l ranks experts l, l + LANES, … by counting those that beat them.
-// Ties: the lower expert index wins. A logit that is not a number ranks last, by index.
-// An expert without a slot is a fault: the lowest layer that met one is kept in `fault`.
+// Ties: the lower expert index wins. A logit that is not a number ranks last, by index, and is told in `fault` as
+// DAMAGED: the routes go on, but no text made with them may pass for the model's.
+// An expert without a slot is a fault: the lowest layer that met one is kept in `fault`, before DAMAGED.
 // Joined: reduce_*, is_number, route_set.
 @group(0) @binding(0) var<storage, read> logits: array<f32>;            // [tokens, EXPERTS]
 @group(0) @binding(1) var<storage, read> page_table: array<u32>;        // this site's layer, then a slot or ABSENT per expert
@@ -12,6 +13,7 @@
 @group(0) @binding(4) var<storage, read_write> fault: atomic<u32>;      // lowest faulting layer
 
 const LOWEST = -3.4028234e38;
+const DAMAGED = 0xfffffffeu;
 
 fn logit_at(t: u32, e: u32) -> f32 {
   let l = logits[t * EXPERTS + e];
@@ -24,6 +26,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   var best = LOWEST;
   for (var e = lane; e < EXPERTS; e += LANES) {
     best = max(best, logit_at(t, e));
+    if (!is_number(logits[t * EXPERTS + e])) {
+      atomicMin(&fault, DAMAGED);
+    }
   }
   let top = reduce_max(best, lane);
   var mass = 0.0;

@@ -7,6 +7,8 @@ import { makeStep, reduction } from "./step.ts";
 
 /** u32 in a page table for an expert that has no slot; also the fault word when there is no fault. */
 export const ABSENT = 0xffffffff;
+/** The fault word when a router logit was not a number and no expert was missing. */
+export const DAMAGED = 0xfffffffe;
 /** Bytes of a Route: expert, slot, weight. */
 export const ROUTE_BYTES = 12;
 

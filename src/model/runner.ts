@@ -4,7 +4,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { ParamArena, type ParamValues } from "../gpu/params.ts";
 import { replay, type Step } from "../gpu/program.ts";
 import type { Readback } from "../gpu/readback.ts";
-import { ABSENT } from "../kernels/route.ts";
+import { ABSENT, DAMAGED } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
 import { buildPrograms, type Programs } from "./forward.ts";
 import type { ModelPlan } from "./plan.ts";
@@ -146,6 +146,7 @@ export class Runner {
 
   /** Every expert has a slot, so a fault here means that the page table and the pool disagree. */
   #requireNoFault([fault]: Uint32Array): void {
+    if (fault === DAMAGED) throw damaged("a router's logits are not numbers");
     if (fault !== ABSENT) throw new Error(`layer ${fault} routed to an expert that has no slot`);
   }
 }
@@ -158,7 +159,11 @@ interface Chunk {
 /** Throws if the sampler found nothing to choose from. */
 export function requireToken(id: number): number {
   if (id !== INVALID_TOKEN) return id;
-  throw new SluiceError("bad-model-file", "the model's logits are not numbers", {
+  throw damaged("the model's logits are not numbers");
+}
+
+function damaged(what: string): SluiceError {
+  return new SluiceError("bad-model-file", what, {
     remedy: "The weights are damaged or their type is misread: download the file again.",
   });
 }

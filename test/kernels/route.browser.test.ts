@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ABSENT, route } from "../../src/kernels/route.ts";
+import { ABSENT, DAMAGED, route } from "../../src/kernels/route.ts";
 import { route as reference } from "../reference/index.ts";
 import { expectClose, guarded, onGpu, outputWords, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
@@ -89,13 +89,16 @@ onGpu(
 
     test("what is not a number ranks last", async () => {
       const logits = Float32Array.from([NaN, 1, -Infinity, 2, NaN, 3, NaN, NaN, 5, Infinity, -4, NaN]);
-      const { experts } = await routed({ experts: 6, topK: 4, logits });
+      const { experts, fault } = await routed({ experts: 6, topK: 4, logits });
       expect(experts).toEqual([5, 3, 1, 0, 2, 4, 0, 1]);
+      expect(fault).toBe(DAMAGED);
     });
 
     test.each([true, false])("no numbers at all, renormalised: %s", async (renormalise) => {
       const logits = new Float32Array(6).fill(NaN);
-      expect((await routed({ experts: 6, topK: 2, logits, renormalise })).experts).toEqual([0, 1]);
+      const { experts, fault } = await routed({ experts: 6, topK: 2, logits, renormalise });
+      expect(experts).toEqual([0, 1]);
+      expect(fault).toBe(DAMAGED);
     });
 
     test("an expert without a slot that is chosen is a fault", async () => {

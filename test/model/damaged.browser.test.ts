@@ -12,6 +12,7 @@ describe("weights that are no numbers: bad-model-file, no token", () => {
     ["NaN in the final norm", "output_norm.weight", NAN_BITS],
     ["NaN in the first attention norm", "blk.0.attn_norm.weight", NAN_BITS],
     ["infinity in the first feed-forward norm", "blk.0.ffn_norm.weight", INFINITY_BITS],
+    ["NaN in a router", "blk.1.ffn_gate_inp.weight", NAN_BITS],
     ["NaN in every expert", "blk.1.ffn_down_exps.weight", 0x7e007e00],
     ["NaN in the output", "output.weight", 0x7e007e00],
   ])("%s", async (_, tensor, bits) => {
