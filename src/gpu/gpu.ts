@@ -75,7 +75,7 @@ export class Gpu {
 
   /**
    * Asks `adapter` for a device with its full limits and the optional features the kernels can use.
-   * @throws SluiceError `no-webgpu`, `limits-too-low`
+   * @throws SluiceError `no-webgpu`
    */
   static async open(adapter: GPUAdapter, options: GpuOptions = {}): Promise<Gpu> {
     const { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage } = adapter.limits;

@@ -2,8 +2,8 @@ import type { TensorInfo } from "../source/model_file.ts";
 
 /**
  * What a model is to the engine. Architecture mappings make one from a file's metadata and tensors; after
- * that no code asks which family it runs. The types can say more than the kernels can run yet: `require` in
- * `runnable.ts` turns what is missing into `unsupported-model`.
+ * that no code asks which family it runs. The types can say more than the kernels can run yet:
+ * `requireRunnable` turns what is missing into `unsupported-model`.
  */
 export interface ModelPlan {
   /** As the file names it, for messages. */

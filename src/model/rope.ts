@@ -13,7 +13,7 @@ export interface Yarn {
 
 export interface Frequencies {
   /** Radians per position, one per pair. */
-  readonly frequencies: number[];
+  readonly frequencies: readonly number[];
   /** Multiplies cos and sin. */
   readonly magnitude: number;
 }
@@ -42,10 +42,7 @@ export function yarnFrequencies(rotary: number, base: number, yarn: Yarn): Frequ
 }
 
 /** cos and sin of every pair at every position, times the magnitude: [positions, pairs, 2]. */
-export function ropeTable(
-  positions: number,
-  { frequencies, magnitude }: Frequencies | RopeLike,
-): Float32Array {
+export function ropeTable(positions: number, { frequencies, magnitude }: Frequencies): Float32Array {
   const table = new Float32Array(positions * frequencies.length * 2);
   let at = 0;
   for (let position = 0; position < positions; position++) {
@@ -55,9 +52,4 @@ export function ropeTable(
     }
   }
   return table;
-}
-
-interface RopeLike {
-  readonly frequencies: readonly number[];
-  readonly magnitude: number;
 }

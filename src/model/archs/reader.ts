@@ -17,7 +17,7 @@ export class FileReader {
     this.#tensors = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
   }
 
-  /** Metadata `<architecture>.<key>`, or `key` itself when it starts with a dot-free namespace of its own. */
+  /** Metadata `<architecture>.<key>`. */
   #value(key: string): MetadataValue | undefined {
     return this.file.metadata[`${this.architecture}.${key}`];
   }
@@ -27,7 +27,7 @@ export class FileReader {
     return typeof value === "string" ? value : undefined;
   }
 
-  /** A number; 0 in these files means "not set" wherever 0 would make no sense. */
+  /** A finite number; `fallback` where the key is absent. */
   number(key: string, fallback?: number): number {
     const value = this.#value(key);
     if (typeof value === "number" && Number.isFinite(value)) return value;
