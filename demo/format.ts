@@ -17,6 +17,11 @@ export function formatMs(milliseconds: number): string {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${threeDigits(milliseconds / 1000)} s`;
 }
 
+/** `93.1 %`, of a share from 0 to 1. */
+export function formatShare(share: number): string {
+  return `${threeDigits(100 * share)} %`;
+}
+
 export function threeDigits(value: number): string {
   if (value >= 99.95 || Number.isInteger(value)) return String(Math.round(value));
   return value.toFixed(value >= 9.995 ? 1 : 2);
@@ -24,6 +29,8 @@ export function threeDigits(value: number): string {
 
 export function formatProgress({ phase, bytesDone, bytesTotal }: Progress): string {
   if (phase === "open") return "Reading the header …";
+  if (phase === "ready") return "Ready";
+  if (phase === "install") return `Fetching the rest: ${Math.floor((100 * bytesDone) / bytesTotal)} %`;
   if (bytesDone === bytesTotal) return "Preparing the kernels …";
   return `Loading weights: ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}`;
 }
@@ -51,5 +58,20 @@ export function formatStats(stats: Stats): [string, string][] {
     ["Fetched", formatBytes(stats.bytesFetched)],
     ["GPU memory", formatBytes(stats.gpuBytes)],
     ["Host peak", formatBytes(stats.hostBytesPeak)],
+    ...formatPaging(stats),
+  ];
+}
+
+/** Nothing where every expert that was asked for had its place. */
+function formatPaging(stats: Stats): [string, string][] {
+  const { expertHitRate, faultsPerToken, bytesUploadedPerToken, bytesStalledPerToken } = stats;
+  // The rate is also 0 before there is anything to report, and then there are no faults.
+  const isPartlyResident = faultsPerToken > 0 || (expertHitRate > 0 && expertHitRate < 1);
+  if (!isPartlyResident) return [];
+  return [
+    ["Expert hits", formatShare(expertHitRate)],
+    ["Faults", `${threeDigits(faultsPerToken)} a token`],
+    ["Uploaded", `${formatBytes(bytesUploadedPerToken)} a token`],
+    ["Waited for", `${formatBytes(bytesStalledPerToken)} a token`],
   ];
 }

@@ -17,31 +17,34 @@ let isInterrupted = false;
 
 async function run(options: TerminalOptions): Promise<JobResult> {
   const place = findModel(options.model);
-  const logitsFile = options.logitsFile === undefined ? undefined : writablePath(options.logitsFile);
-  const { prompt, maxTokens, temperature, topK, topP, seed } = options;
+  const logitsFile = writablePath("--logits", options.logitsFile);
+  const traceFile = writablePath("--trace", options.traceFile);
+  const { load, prompt, maxTokens, temperature, topK, topP, seed } = options;
   const wantsLogits = logitsFile !== undefined;
   const sampling = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
-  const job: Job = { prompt, ...sampling, wantsLogits };
+  const job: Job = { load, prompt, ...sampling, wantsLogits };
   const onText = (piece: string) => {
     if (!options.json) process.stdout.write(piece);
   };
+  const surroundings = { place, logitsFile, traceFile, onText };
   if (options.backend === "node") {
     const { runInNode } = await import("./terminal/dawn.ts");
-    return runInNode({ place, logitsFile, onText }, job);
+    return runInNode(surroundings, job);
   }
   const { openHeadless } = await import("./terminal/chromium.ts");
-  const browser = await openHeadless({ place, logitsFile, onText });
+  const browser = await openHeadless(surroundings);
   cleanUp = browser.close;
   return browser.run(job);
 }
 
-function writablePath(file: string): string {
+function writablePath(option: string, file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
   const path = resolve(callerFolder, file);
   try {
     accessSync(dirname(path), constants.W_OK);
   } catch (cause) {
     throw new SluiceError("bad-request", `cannot write ${path}`, {
-      remedy: "Give --logits a file in a folder that exists and may be written to.",
+      remedy: `Give ${option} a file in a folder that exists and may be written to.`,
       cause,
     });
   }

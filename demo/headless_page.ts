@@ -1,6 +1,6 @@
 /**
- * The page that the terminal drives: it runs jobs as any page would, through the public interface, and hands text
- * and logits to the process outside.
+ * The page that the terminal drives: it runs jobs as any page would, through the public interface, and hands text,
+ * logits and traces to the process outside.
  */
 
 import type { ErrorDetails, SluiceErrorCode } from "../src/index.ts";
@@ -24,16 +24,16 @@ declare global {
   interface Window {
     /** Put there by the process outside before the page loads. */
     sluiceText: (piece: string) => Promise<void>;
-    /** Loads the model at `url`, runs `job`, POSTs logits to `/logits`. Never rejects. */
+    /** Loads the model at `url`, runs `job`, POSTs what is for a file to `/logits` and `/trace`. Never rejects. */
     sluiceRun: (url: string, job: Job) => Promise<Outcome>;
   }
 }
 
 window.sluiceRun = async (url, job) => {
   try {
-    const model = await loadModel(new URL(url, location.href));
+    const model = await loadModel(new URL(url, location.href), job.load);
     try {
-      const result = await runJob(model, job, { onText, onLogits });
+      const result = await runJob(model, job, { onText, onLogits, onTrace });
       await lastText;
       return { result };
     } finally {
@@ -51,11 +51,19 @@ function onText(piece: string): void {
   lastText = window.sluiceText(piece);
 }
 
-async function onLogits(logits: Float32Array): Promise<void> {
-  const body = new Blob([logits as Float32Array<ArrayBuffer>]);
-  const response = await fetch("/logits", { method: "POST", body });
+function onLogits(logits: Float32Array): Promise<void> {
+  return post("logits", new Blob([logits as Float32Array<ArrayBuffer>]));
+}
+
+function onTrace(trace: string): Promise<void> {
+  return post("trace", new Blob([trace]));
+}
+
+/** To the file that the option `name` gives. */
+async function post(name: string, body: Blob): Promise<void> {
+  const response = await fetch(`/${name}`, { method: "POST", body });
   if (response.ok) return;
-  throw new SluiceError("bad-request", await response.text(), { remedy: "Choose another --logits file." });
+  throw new SluiceError("bad-request", await response.text(), { remedy: `Choose another --${name} file.` });
 }
 
 function describe(error: unknown): Failure {

@@ -1,8 +1,13 @@
 /** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
-import type { Model, ModelInfo, Stats } from "../src/index.ts";
+import type { LoadOptions, Model, ModelInfo, Stats } from "../src/index.ts";
 import { SluiceError } from "../src/index.ts";
 
+/** How a model is loaded, as plain data that goes to a page. */
+export type JobLoad = Omit<LoadOptions, "onProgress" | "signal">;
+
 export interface Job {
+  /** With `experts.trace`, the job gives out the trace. */
+  readonly load?: JobLoad;
   /** What to continue: text, or token ids for a model without a usable vocabulary. */
   readonly prompt: string | readonly number[];
   readonly maxTokens: number;
@@ -11,6 +16,8 @@ export interface Job {
   readonly topP: number;
   readonly seed?: number;
   readonly wantsLogits: boolean;
+  /** Go on until the whole model is on disk, so that the next load of the same profile finds it there. */
+  readonly waitsForInstall?: boolean;
 }
 
 export interface JobEvents {
@@ -18,6 +25,8 @@ export interface JobEvents {
   onText(piece: string): void;
   /** Prompt positions × vocabulary, row-major. */
   onLogits(logits: Float32Array): Promise<void>;
+  /** What `npm run replay` reads. */
+  onTrace(trace: string): Promise<void>;
 }
 
 export interface JobResult {
@@ -48,6 +57,8 @@ export async function runJob(model: Model, job: Job, events: JobEvents): Promise
     }
     if (decoder !== undefined) emit(decoder.flush());
   }
+  if (job.load?.experts?.trace) await events.onTrace(await model.trace());
+  if (job.waitsForInstall) await model.install();
   return { tokens, text, stats: await model.stats(), info: model.info };
 }
 

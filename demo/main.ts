@@ -1,5 +1,5 @@
 /** The demo: opens a model, continues a prompt, says what it measured. */
-import { loadModel, type Model, SluiceError } from "../src/index.ts";
+import { loadModel, type Model, type Progress, SluiceError } from "../src/index.ts";
 import * as view from "./view.ts";
 import { element } from "./view.ts";
 
@@ -8,17 +8,23 @@ const STORY_MODEL = "tiny-stories-moe-Q4_K_M.gguf";
 let model: Model | undefined;
 /** Ends what is going on: a load or a generation. */
 let current = new AbortController();
+/** How many were begun; only the latest reports, also while it installs itself later. */
+let loads = 0;
 
 const prompt = element("prompt", HTMLTextAreaElement);
 
 async function open(source: URL | File, name: string): Promise<void> {
   const attempt = begin();
+  const load = ++loads;
+  const onProgress = (progress: Progress) => {
+    if (load === loads) view.showProgress(progress);
+  };
   view.showActivity("loading");
   view.showLoading(name);
   try {
     await model?.dispose();
     model = undefined;
-    const opened = await loadModel(source, { onProgress: view.showProgress, signal: attempt.signal });
+    const opened = await loadModel(source, { onProgress, signal: attempt.signal });
     if (attempt !== current) return await opened.dispose();
     model = opened;
     view.showModel(opened.info);

@@ -20,6 +20,7 @@ const generate = element("generate", HTMLButtonElement);
 const stop = element("stop", HTMLButtonElement);
 const progress = element("progress", HTMLProgressElement);
 const status = element("status", HTMLElement);
+const install = element("install", HTMLElement);
 const output = element("output", HTMLElement);
 const stats = element("stats", HTMLElement);
 const error = element("error", HTMLElement);
@@ -40,14 +41,28 @@ export function showLoading(name: string): void {
   element("model-name", HTMLElement).textContent = name;
   element("model-facts", HTMLElement).textContent = "";
   status.textContent = "Opening …";
+  install.textContent = "";
+  install.removeAttribute("aria-busy");
   progress.value = 0;
 }
 
 export function showProgress(state: Progress): void {
+  if (state.phase === "install") {
+    showInstall(state);
+    return;
+  }
   status.textContent = formatProgress(state);
-  if (state.bytesTotal > 0) progress.value = state.bytesDone / state.bytesTotal;
+  if (state.phase === "ready") progress.value = 1;
+  else if (state.bytesTotal > 0) progress.value = state.bytesDone / state.bytesTotal;
   // Without a value the bar shows that something is happening, which is all there is to say.
   else progress.removeAttribute("value");
+}
+
+/** A line of its own: the model is ready, and what is said of it stays. */
+function showInstall(state: Progress): void {
+  const isBusy = state.bytesDone < state.bytesTotal;
+  install.textContent = isBusy ? formatProgress(state) : "";
+  install.setAttribute("aria-busy", String(isBusy));
 }
 
 export function showModel(info: ModelInfo): void {

@@ -12,8 +12,8 @@ const LAYERS = [
   ["source"],
   ["api"],
   ["text", "store", "gpu", "router"],
-  ["experts", "kernels", "meter", "language_model"],
-  ["model"],
+  ["experts", "kernels", "language_model"],
+  ["model", "meter"],
   ["engine"],
   ["client", "inline", "serve"],
   ["index"],
@@ -28,8 +28,7 @@ const IMPURE_MEMBERS = [
   ["Date", "now"],
   ["Math", "random"],
 ];
-const PURE =
-  /^src\/(text\/|quant\/|router\/|experts\/(?!stream\.ts$)|model\/(plan|runnable|rope)\.ts$|model\/archs\/)/;
+const PURE = /^src\/(text\/|quant\/|router\/|experts\/|model\/(plan|runnable|rope)\.ts$|model\/archs\/)/;
 const KNOWS_FAMILIES = /^src\/(model\/archs|text)\//;
 const FAMILY =
   /(qwen|mixtral|mistral|deepseek|olmoe|granite|gpt[-_]?oss|dbrx|phi_?moe|bailing|ernie|afmoe|lfm2|llama(?!\.cpp|pipe|-gguf))/i;

@@ -18,6 +18,9 @@ const LOWEST = -3.0e38;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let kv = group.x;
   let first = group.y * TILE;
   let last = params.position + min(first + TILE, params.tokens) - 1u;

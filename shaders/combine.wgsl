@@ -9,6 +9,9 @@
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let t = group.y;
   let c = group.x * LANES + lane;
   if (c >= COLS / 4u) {

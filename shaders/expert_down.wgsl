@@ -11,6 +11,9 @@
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let row = group.x * (2u * LANES) + lane;
   let tile = tile_at(group.y);
   let slot = tile.slot - FIRST_SLOT;

@@ -26,6 +26,9 @@ fn belongs(pair: u32, expert: u32) -> bool {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let end = params.tokens * ROUTES;
   for (var e = lane; e < EXPERTS; e += LANES) {
     var count = 0u;

@@ -13,6 +13,9 @@
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let row = group.x * (2u * ROW_LANES) + lane % ROW_LANES;
   let split = lane / ROW_LANES;
   let first = group.y * TILE;

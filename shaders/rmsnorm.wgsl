@@ -8,6 +8,9 @@
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let start = select(group.y, params.row, HEAD) * (COLS / 4u);
   let to = group.y * (COLS / 4u);
   var squares = vec4f();

@@ -17,6 +17,9 @@ const STRIDE = (HEADS + 2u * KV_HEADS) * HEAD;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let head = group.x;
   let start = group.y * STRIDE + head * HEAD;
   let position = params.position + group.y;

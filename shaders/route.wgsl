@@ -4,13 +4,14 @@
 // Grid: (1, tokens). Lane l ranks experts l, l + LANES, … by counting those that beat them.
 // Ties: the lower expert index wins. A logit that is not a number ranks last, by index, and is told in `fault` as
 // DAMAGED: the routes go on, but no text made with them may pass for the model's.
-// An expert without a slot is a fault: the lowest layer that met one is kept in `fault`, before DAMAGED.
+// An expert whose slot is ABSENT is a fault: the lowest site that met one is kept in `fault`, before DAMAGED. Any
+// other slot is passed on, found or not: one that another wave computes is ELSEWHERE.
 // Joined: reduce_*, is_number, route_set.
 @group(0) @binding(0) var<storage, read> logits: array<f32>;            // [tokens, EXPERTS]
-@group(0) @binding(1) var<storage, read> page_table: array<u32>;        // this site's layer, then a slot or ABSENT per expert
+@group(0) @binding(1) var<storage, read> page_table: array<u32>;        // this site, then a slot or ABSENT per expert
 @group(0) @binding(2) var<storage, read_write> routes: array<Route>;    // [tokens, ROUTES]
 @group(0) @binding(3) var<storage, read_write> counts: array<u32>;      // [tokens]
-@group(0) @binding(4) var<storage, read_write> fault: atomic<u32>;      // lowest faulting layer
+@group(0) @binding(4) var<storage, read_write> fault: atomic<u32>;      // lowest faulting site
 
 const LOWEST = -3.4028234e38;
 const DAMAGED = 0xfffffffeu;

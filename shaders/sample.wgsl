@@ -15,6 +15,9 @@ const LOWEST = -3.4028234e38;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
+  if (stopped()) {
+    return;
+  }
   let position = params.position + params.row + 1u;
   var keep = 0u;
   if (params.temperature > 0.0) {

@@ -3,22 +3,47 @@ import type { Metadata } from "./source/model_file.ts";
 import type { SourceSpec } from "./source/source.ts";
 
 export interface Progress {
-  /** `open`: reading the header. `load`: bringing weights to the GPU. `ready`: done. */
-  readonly phase: "open" | "load" | "ready";
+  /**
+   * `open`: reading the header. `load`: bringing the dense weights to the GPU. `ready`: `loadModel` resolves; experts
+   * come when a router asks for them. `install`: the rest is fetched behind what runs, until `bytesDone` is `bytesTotal`.
+   */
+  readonly phase: "open" | "load" | "ready" | "install";
   readonly bytesDone: number;
   /** Bytes of model file that this model needs in all. 0 while unknown. */
   readonly bytesTotal: number;
 }
 
 export interface MemoryBudget {
-  /** GPU bytes the model may take. Default: what the adapter allows. */
+  /** GPU bytes the model may take, experts and all. Default: what the adapter gives. */
   readonly gpu?: number;
+  /**
+   * How much of that is for experts: bytes, or a share of all experts such as `"25%"`. One slot per layer is the least.
+   * Default: what is left.
+   */
+  readonly gpuExperts?: number | `${number}%`;
+  /** Host bytes for pages: on their way, and those of experts that may be wanted again. Default 256 MiB. */
+  readonly host?: number;
+}
+
+/** Which expert gives up its slot; see `src/experts/policy`. */
+export type PolicyName = "lru" | "lfu" | "weighted" | "arc" | "farthest";
+/** What brings experts before they are asked for; see `src/experts/predictor`. */
+export type PredictorName = "none" | "last-token" | "next-gate" | "path" | "next-gate+path" | "known";
+
+export interface ExpertOptions {
+  /** Default `farthest`. */
+  readonly policy?: PolicyName;
+  /** Default `next-gate+path`. `known` guesses only where the model decides its routes early. */
+  readonly predictor?: PredictorName;
+  /** Keep the route of every token for `Model.trace`. Costs a readback per token. */
+  readonly trace?: boolean;
 }
 
 export interface LoadOptions {
   readonly onProgress?: (progress: Progress) => void;
   readonly signal?: AbortSignal;
   readonly memory?: MemoryBudget;
+  readonly experts?: ExpertOptions;
   /** Longest sequence, prompt and output together, in tokens. Default: the model's own, at most 4096. */
   readonly contextTokens?: number;
   /**
@@ -53,7 +78,15 @@ export interface Stats {
   readonly decodeTokensPerSecond: number;
   readonly bytesFetched: number;
   readonly bytesFetchedBeforeFirstToken: number;
+  /** Share of the experts that decoded tokens asked for which had a slot. */
+  readonly expertHitRate: number;
+  /** Times a decoded token's program stopped at an expert without a slot. */
+  readonly faultsPerToken: number;
   readonly bytesUploadedPerToken: number;
+  /** Bytes of experts that a decoded token had to wait for. */
+  readonly bytesStalledPerToken: number;
+  /** Of the expert bytes brought early, the share that gave up its slot unused. */
+  readonly prefetchWaste: number;
   readonly dispatchesPerToken: number;
   readonly readbacksPerToken: number;
   readonly gpuBytes: number;
@@ -76,7 +109,8 @@ export interface ModelInfo {
 
 /** What the engine is told when it loads a model; plain data. */
 export interface EngineLoadOptions {
-  readonly gpuBytes?: number | undefined;
+  readonly memory?: MemoryBudget | undefined;
+  readonly experts?: ExpertOptions | undefined;
   readonly contextTokens?: number | undefined;
 }
 
@@ -112,6 +146,10 @@ export interface EngineService {
   /** Logits of every prompt position: [prompt.length, vocabulary]. */
   logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
   stats(): Promise<Stats>;
+  /** The routes of all tokens since the load, as a trace file. @throws SluiceError `bad-request` if none were kept */
+  trace(): Promise<string>;
+  /** Resolves when every page is on disk, and in GPU memory where there is room. */
+  install(): Promise<void>;
   /** Makes what is running end with `aborted`. */
   abort(): Promise<void>;
   dispose(): Promise<void>;

@@ -1,12 +1,12 @@
 import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlink";
 import EngineWorker from "../workers/engine.worker.ts?worker&inline";
 import StoreWorker from "../workers/store.worker.ts?worker&inline";
-import type { EngineRequest, EngineService, LoadOptions, TokenStream } from "./api.ts";
+import type { EngineRequest, EngineService, LoadOptions, Progress, TokenStream } from "./api.ts";
 import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
 import { loadOn, type Model } from "./language_model.ts";
 import type { ModelSource } from "./source/spec.ts";
 import { askToPersist } from "./store/persist.ts";
-import type { StoreKind } from "./store/serve.ts";
+import type { StoreKind, StoreRequest } from "./store/serve.ts";
 import { registerWire } from "./wire.ts";
 
 /**
@@ -20,7 +20,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
   throwIfAborted(options.signal);
   const { store = "auto" } = options;
   if (store !== "memory") void askToPersist();
-  return loadOn(new EngineClient(store), source, options);
+  return loadOn(new EngineClient(store, options.memory?.host), source, options);
 }
 
 /** The engine in its worker, with a store in another and a port between the two. */
@@ -32,7 +32,7 @@ class EngineClient implements EngineService {
   #failure: SluiceError | undefined;
   #isDisposed = false;
 
-  constructor(kind: StoreKind) {
+  constructor(kind: StoreKind, hostBytes: number | undefined) {
     registerWire();
     const engine = new EngineWorker({ name: "sluice engine" });
     const store = new StoreWorker({ name: "sluice store" });
@@ -45,14 +45,19 @@ class EngineClient implements EngineService {
     }
     const toStore = new MessageChannel();
     const toEngine = new MessageChannel();
-    store.postMessage({ port: toStore.port1, kind }, [toStore.port1]);
+    const toServe: StoreRequest = { port: toStore.port1, kind, hostBytes };
+    store.postMessage(toServe, [toStore.port1]);
     const request: EngineRequest = { port: toEngine.port1, store: toStore.port2 };
     engine.postMessage(request, [toEngine.port1, toStore.port2]);
     this.#remote = wrap<EngineService>(toEngine.port2);
   }
 
   load(...[spec, options, onProgress]: Parameters<EngineService["load"]>) {
-    return this.#call(() => this.#remote.load(spec, options, proxy(onProgress)));
+    // It outlives the answer, because the engine reports what it installs; what is under way when the model goes is late.
+    const report = proxy((progress: Progress) => {
+      if (!this.#isDisposed) onProgress(progress);
+    });
+    return this.#call(() => this.#remote.load(spec, options, report));
   }
 
   async generate(...args: Parameters<EngineService["generate"]>) {
@@ -79,6 +84,14 @@ class EngineClient implements EngineService {
 
   stats() {
     return this.#call(() => this.#remote.stats());
+  }
+
+  trace() {
+    return this.#call(() => this.#remote.trace());
+  }
+
+  install() {
+    return this.#call(() => this.#remote.install());
   }
 
   async abort(): Promise<void> {

@@ -11,13 +11,28 @@ import type {
 import { abortedError, SluiceError } from "./errors.ts";
 import type { Gpu } from "./gpu/gpu.ts";
 import { Meter } from "./meter.ts";
-import { describeExperts, loadRunner, type ModelOptions, type Prepared, prepare } from "./model/load.ts";
-import { BATCH_TOKENS, type Runner, requireToken } from "./model/runner.ts";
+import { BackgroundInstall } from "./model/install.ts";
+import {
+  describeExperts,
+  type Loaded,
+  loadRunner,
+  type ModelOptions,
+  type Prepared,
+  prepare,
+  rememberLearned,
+} from "./model/load.ts";
+import { requireToken } from "./model/runner.ts";
 import type { SourceSpec } from "./source/source.ts";
 import type { OpenedModel, StoreService } from "./store/service.ts";
 
-interface Loaded extends Prepared {
-  readonly runner: Runner;
+/** A model in use is left this long before what nobody asked for is fetched, unless a token came first. */
+const IDLE_MS = 2000;
+/** Decoded tokens after which what was learned of the model is kept again. */
+const TOKENS_TO_REMEMBER = 64;
+
+interface LoadedModelParts extends Prepared, Loaded {
+  readonly id: string;
+  readonly background: BackgroundInstall;
 }
 
 /** One model on one device: load, generate ids from ids, dispose. Runs wherever there is a GPUDevice. */
@@ -27,9 +42,12 @@ export class Engine implements EngineService {
   readonly #tuning: ModelOptions;
   readonly #meter = new Meter();
   #gpu: Gpu | undefined;
-  #model: Loaded | undefined;
+  #model: LoadedModelParts | undefined;
   #modelId: string | undefined;
   #work: AbortController | undefined;
+  #idle: ReturnType<typeof setTimeout> | undefined;
+  /** Decoded since what was learned was last kept. */
+  #tokensToRemember = 0;
 
   /** @param tuning defaults for `load`, for tests */
   constructor(store: StoreService, openGpu: () => Promise<Gpu>, tuning: ModelOptions = {}) {
@@ -53,19 +71,23 @@ export class Engine implements EngineService {
       work.signal.throwIfAborted();
       const { id, file } = await this.#open(spec, work.signal);
       const prepared = prepare(file, { ...this.#tuning, ...options });
-      const runner = await loadRunner(gpu, this.#store, id, prepared, onProgress, work.signal);
+      const loaded = await loadRunner(gpu, this.#store, id, prepared, onProgress, work.signal);
       work.signal.throwIfAborted();
-      this.#model = { ...prepared, runner };
+      const { pages } = prepared;
+      const bytesTotal = pages.sourceBytes;
+      const background = new BackgroundInstall(this.#store, id, pages, loaded.pager, (bytesDone) =>
+        onProgress({ phase: "install", bytesDone, bytesTotal }),
+      );
+      this.#model = { ...prepared, ...loaded, id, background };
       this.#meter.endLoad();
-      const bytes = prepared.pages.sourceBytes;
-      onProgress({ phase: "ready", bytesDone: bytes, bytesTotal: bytes });
+      onProgress({ phase: "ready", bytesDone: bytesTotal, bytesTotal });
       const tokenizerKeys = Object.entries(file.metadata).filter(([key]) => key.startsWith("tokenizer."));
       return { info: describe(id, prepared, gpu), vocabulary: Object.fromEntries(tokenizerKeys) };
     } catch (error) {
       await this.#release();
       throw causeOf(error, work.signal);
     } finally {
-      this.#work = undefined;
+      this.#end(work);
     }
   }
 
@@ -89,23 +111,20 @@ export class Engine implements EngineService {
     const model = this.#require(prompt);
     const work = this.#begin();
     const ids = this.#tokens(model, prompt, options, work.signal);
-    const end = () => {
-      if (this.#work === work) this.#work = undefined;
-    };
     return {
       next: async () => {
         try {
           const { value, done } = await ids.next();
-          if (done) end();
+          if (done) this.#end(work);
           return done ? undefined : value;
         } catch (error) {
-          end();
+          this.#end(work);
           throw causeOf(error, work.signal);
         }
       },
       stop: async () => {
         await ids.return(undefined);
-        end();
+        this.#end(work);
       },
     };
   }
@@ -118,27 +137,44 @@ export class Engine implements EngineService {
     } catch (error) {
       throw causeOf(error, work.signal);
     } finally {
-      this.#work = undefined;
+      this.#end(work);
     }
   }
 
   async stats(): Promise<Stats> {
-    return this.#meter.stats(this.#gpu?.counters, await this.#store.stats());
+    const pager = this.#model?.pager;
+    return this.#meter.stats(this.#gpu?.counters, await this.#store.stats(), {
+      prefetchWaste: pager?.prefetchWaste ?? 0,
+      hostBytesPeak: pager?.stream.hostBytesPeak ?? 0,
+    });
+  }
+
+  async trace(): Promise<string> {
+    const pager = this.#model?.pager;
+    if (pager?.keepsTrace) return pager.trace();
+    throw badRequest("no routes were kept", "Load the model with `experts: { trace: true }`.");
+  }
+
+  async install(): Promise<void> {
+    if (!this.#model) throw noModel();
+    await this.#model.background.run();
   }
 
   async abort(): Promise<void> {
     this.#work?.abort(abortedError());
     if (this.#modelId !== undefined) this.#store.abort(this.#modelId);
+    this.#model?.pager.stream.abandon();
   }
 
   async dispose(): Promise<void> {
+    this.#model?.background.stop();
     await this.abort();
     await this.#release();
   }
 
   /** Several batches are submitted ahead, so that the GPU works while ids travel. */
   async *#tokens(
-    { runner, sizes }: Loaded,
+    { runner, sizes, pager, id }: LoadedModelParts,
     prompt: readonly number[],
     options: EngineGenerateOptions,
     signal: AbortSignal,
@@ -149,6 +185,7 @@ export class Engine implements EngineService {
     this.#meter.startPrompt(prompt.length);
     const first = requireToken(await runner.prefill(prompt, options, signal));
     this.#meter.firstToken(this.#counters(), (await this.#store.stats()).bytesFetched);
+    this.#installSoon(0);
     if (options.stopTokens.includes(first)) return;
     yield [first];
     left -= 1;
@@ -156,17 +193,17 @@ export class Engine implements EngineService {
     let position = prompt.length;
     const inFlight: Promise<readonly number[]>[] = [];
     const launch = () => {
-      const count = Math.min(BATCH_TOKENS, left);
-      if (count === 0) return;
-      const batch = runner.decode(position, count, options);
-      // It may fail while the caller still reads the one before it; whoever awaits it is told.
-      batch.catch(() => {});
-      inFlight.push(batch);
-      position += count;
-      left -= count;
+      while (left > 0 && inFlight.length < runner.batchesAhead) {
+        const count = Math.min(runner.batchTokens, left);
+        const batch = runner.decode(position, count, options);
+        // It may fail while the caller still reads the one before it; whoever awaits it is told.
+        batch.catch(() => {});
+        inFlight.push(batch);
+        position += count;
+        left -= count;
+      }
     };
     try {
-      launch();
       launch();
       for (let batch = inFlight.shift(); batch; batch = inFlight.shift()) {
         const ids = await batch;
@@ -180,12 +217,17 @@ export class Engine implements EngineService {
       }
     } finally {
       await Promise.allSettled(inFlight);
+      this.#tokensToRemember += position - prompt.length;
+      if (this.#tokensToRemember >= TOKENS_TO_REMEMBER) {
+        this.#tokensToRemember = 0;
+        void rememberLearned(this.#store, id, pager).catch(() => {});
+      }
     }
   }
 
   #counters() {
-    if (!this.#gpu) throw abortedError();
-    return this.#gpu.counters;
+    if (!this.#gpu || !this.#model) throw abortedError();
+    return { ...this.#gpu.counters, ...this.#model.pager.counters };
   }
 
   #begin(): AbortController {
@@ -196,10 +238,23 @@ export class Engine implements EngineService {
     return this.#work;
   }
 
+  #end(work: AbortController): void {
+    if (this.#work !== work) return;
+    this.#work = undefined;
+    this.#installSoon(IDLE_MS);
+  }
+
+  /** Fetches what nobody asked for, unless a call that has no token yet is in the way. */
+  #installSoon(delayMs: number): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      if (delayMs === 0 || !this.#work) this.#model?.background.run().catch(() => {});
+    }, delayMs);
+  }
+
   /** The model, after checking that it can take `prompt`. */
-  #require(prompt: readonly number[]): Loaded {
-    if (!this.#model)
-      throw badRequest("no model is loaded", "Call `loadModel` first; a disposed model is gone.");
+  #require(prompt: readonly number[]): LoadedModelParts {
+    if (!this.#model) throw noModel();
     const { plan, sizes } = this.#model;
     if (prompt.length === 0) throw badRequest("the prompt has no tokens", "Give at least one token.");
     if (prompt.length > sizes.context) {
@@ -219,7 +274,12 @@ export class Engine implements EngineService {
   }
 
   async #release(): Promise<void> {
+    clearTimeout(this.#idle);
+    const model = this.#model;
     this.#model = undefined;
+    if (model && this.#tokensToRemember > 0) {
+      await rememberLearned(this.#store, model.id, model.pager).catch(() => {});
+    }
     this.#gpu?.destroy();
     this.#gpu = undefined;
     const id = this.#modelId;
@@ -245,6 +305,10 @@ function describe(id: string, { plan, sizes }: Prepared, gpu: Gpu): ModelInfo {
 /** What fails after an abort fails because of it: `dispose` takes the device away from what still runs. */
 function causeOf(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : error;
+}
+
+function noModel(): SluiceError {
+  return badRequest("no model is loaded", "Call `loadModel` first; a disposed model is gone.");
 }
 
 function badRequest(message: string, remedy: string): SluiceError {

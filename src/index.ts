@@ -1,8 +1,11 @@
 export type {
+  ExpertOptions,
   GenerateOptions,
   LoadOptions,
   MemoryBudget,
   ModelInfo,
+  PolicyName,
+  PredictorName,
   Progress,
   SamplingOptions,
   Stats,

@@ -1,16 +1,37 @@
 import type {
   EngineGenerateOptions,
   EngineService,
+  ExpertOptions,
   GenerateOptions,
   LoadedModel,
   LoadOptions,
+  MemoryBudget,
   ModelInfo,
+  PolicyName,
+  PredictorName,
   Stats,
 } from "./api.ts";
 import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
 import { type ModelSource, specOf } from "./source/spec.ts";
 import { tokenizerFromGguf } from "./text/from_gguf.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
+
+/** `experts/` has what these stand for, which the page does not carry. */
+const POLICIES: Readonly<Record<PolicyName, true>> = {
+  lru: true,
+  lfu: true,
+  weighted: true,
+  arc: true,
+  farthest: true,
+};
+const PREDICTORS: Readonly<Record<PredictorName, true>> = {
+  none: true,
+  "last-token": true,
+  "next-gate": true,
+  path: true,
+  "next-gate+path": true,
+  known: true,
+};
 
 /** A loaded model: text in, text out. Made by `loadModel`. */
 export class Model {
@@ -83,6 +104,23 @@ export class Model {
     return this.#engine.stats();
   }
 
+  /**
+   * The route of every token since the load, as text for a file that `npm run replay` reads.
+   * @throws SluiceError `bad-request` unless the model was loaded with `experts: { trace: true }`
+   */
+  trace(): Promise<string> {
+    return this.#engine.trace();
+  }
+
+  /**
+   * Resolves when the whole model is on disk, and in GPU memory as far as there is room. That goes on by itself
+   * once the first token is out; this only waits for it.
+   * @throws SluiceError of what the fetching met, `aborted` if the model is disposed of meanwhile
+   */
+  install(): Promise<void> {
+    return this.#engine.install();
+  }
+
   /** Ends what is running and frees the GPU. Weights stay on disk. */
   dispose(): Promise<void> {
     return this.#engine.dispose();
@@ -101,22 +139,58 @@ export class Model {
 export async function loadOn(
   engine: EngineService,
   source: ModelSource,
-  { onProgress, signal, contextTokens, memory }: LoadOptions,
+  { onProgress, signal, contextTokens, memory, experts }: LoadOptions,
 ): Promise<Model> {
   const abort = () => void engine.abort();
   signal?.addEventListener("abort", abort);
   try {
-    const settings = { contextTokens, gpuBytes: memory?.gpu };
-    return new Model(
-      engine,
-      await engine.load(specOf(source), settings, (progress) => onProgress?.(progress)),
-    );
+    checkMemory(memory);
+    checkExperts(experts);
+    const settings = { contextTokens, memory, experts };
+    // The model installs itself after it is loaded, and goes on to say how far it is.
+    const report: typeof onProgress = (progress) => onProgress?.(progress);
+    return new Model(engine, await engine.load(specOf(source), settings, report));
   } catch (error) {
     await engine.dispose();
     throw signal?.aborted ? abortedError(error) : error;
   } finally {
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** @throws SluiceError `bad-request` with the value and what it may be */
+function checkMemory({ gpu, gpuExperts, host }: MemoryBudget = {}): void {
+  requireBytes("memory.gpu", gpu);
+  requireBytes("memory.gpuExperts", gpuExperts, isShare);
+  requireBytes("memory.host", host);
+}
+
+/** @throws SluiceError `bad-request` with the name and those there are */
+function checkExperts({ policy, predictor }: ExpertOptions = {}): void {
+  requireName("experts.policy", policy, POLICIES);
+  requireName("experts.predictor", predictor, PREDICTORS);
+}
+
+function isShare(value: unknown): boolean {
+  const [, percent] = /^(\d+\.?\d*|\.\d+)%$/.exec(String(value)) ?? [];
+  return percent !== undefined && Number(percent) <= 100;
+}
+
+function requireBytes(name: string, value: unknown, orShare?: (value: unknown) => boolean): void {
+  if (value === undefined || (Number.isFinite(value) && Number(value) >= 0) || orShare?.(value)) return;
+  const share = orShare ? ', or a share of all experts from "0%" to "100%"' : "";
+  throw new SluiceError("bad-request", `${name} is ${value}`, {
+    remedy: `Use a number of bytes of at least 0${share}.`,
+    details: { [name]: typeof value === "number" ? value : String(value) },
+  });
+}
+
+function requireName(what: string, name: string | undefined, names: Readonly<Record<string, true>>): void {
+  if (name === undefined || Object.hasOwn(names, name)) return;
+  throw new SluiceError("bad-request", `${what} is ${name}`, {
+    remedy: `Use one of ${Object.keys(names).join(", ")}.`,
+    details: { [what]: String(name) },
+  });
 }
 
 /** Fills in defaults. @throws SluiceError `bad-request` with the value and its range */

@@ -1,6 +1,16 @@
 import type { Stats } from "./api.ts";
+import type { PagingCounters } from "./experts/pager.ts";
 import type { GpuCounters } from "./gpu/gpu.ts";
 import type { StoreStats } from "./store/service.ts";
+
+/** What rises while tokens are made. */
+export type Counters = GpuCounters & PagingCounters;
+
+/** Of the whole load, not of a generation. */
+export interface PagingStats {
+  readonly prefetchWaste: number;
+  readonly hostBytesPeak: number;
+}
 
 /** Times a model's load and its latest generation, from the counters others keep. */
 export class Meter {
@@ -11,8 +21,8 @@ export class Meter {
   #last = 0;
   #promptTokens = 0;
   #decodedTokens = 0;
-  #atFirstToken: GpuCounters | undefined;
-  #atLast: GpuCounters | undefined;
+  #atFirstToken: Counters | undefined;
+  #atLast: Counters | undefined;
   #bytesFetchedBeforeFirstToken: number | undefined;
 
   startLoad(): void {
@@ -31,7 +41,7 @@ export class Meter {
   }
 
   /** The prompt's own token is there; what follows is decode. */
-  firstToken(counters: GpuCounters, bytesFetched: number): void {
+  firstToken(counters: Counters, bytesFetched: number): void {
     this.#firstToken = performance.now();
     this.#last = this.#firstToken;
     this.#atFirstToken = { ...counters };
@@ -39,17 +49,17 @@ export class Meter {
     this.#bytesFetchedBeforeFirstToken ??= bytesFetched;
   }
 
-  decoded(tokens: number, counters: GpuCounters): void {
+  decoded(tokens: number, counters: Counters): void {
     this.#last = performance.now();
     this.#decodedTokens += tokens;
     this.#atLast = { ...counters };
   }
 
-  stats(counters: GpuCounters | undefined, store: StoreStats): Stats {
+  stats(counters: GpuCounters | undefined, store: StoreStats, paging: PagingStats): Stats {
     const decodeSeconds = (this.#last - this.#firstToken) / 1000;
     const prefillMs = this.#firstToken === 0 ? 0 : this.#firstToken - this.#start;
-    const perToken = (key: keyof GpuCounters) =>
-      ratio((this.#atLast?.[key] ?? 0) - (this.#atFirstToken?.[key] ?? 0), this.#decodedTokens);
+    const decoded = (key: keyof Counters) => (this.#atLast?.[key] ?? 0) - (this.#atFirstToken?.[key] ?? 0);
+    const perToken = (key: keyof Counters) => ratio(decoded(key), this.#decodedTokens);
     return {
       loadMs: this.#loadMs,
       timeToFirstTokenMs: prefillMs,
@@ -57,11 +67,15 @@ export class Meter {
       decodeTokensPerSecond: ratio(this.#decodedTokens, decodeSeconds),
       bytesFetched: store.bytesFetched,
       bytesFetchedBeforeFirstToken: this.#bytesFetchedBeforeFirstToken ?? store.bytesFetched,
+      expertHitRate: 1 - ratio(decoded("expertsMissed"), decoded("expertsNeeded")),
+      faultsPerToken: perToken("faults"),
       bytesUploadedPerToken: perToken("bytesUploaded"),
+      bytesStalledPerToken: perToken("bytesStalled"),
+      prefetchWaste: paging.prefetchWaste,
       dispatchesPerToken: perToken("dispatches"),
       readbacksPerToken: perToken("readbacks"),
       gpuBytes: counters?.bytesAllocated ?? 0,
-      hostBytesPeak: store.hostBytesPeak,
+      hostBytesPeak: store.hostBytesPeak + paging.hostBytesPeak,
     };
   }
 }

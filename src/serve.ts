@@ -17,6 +17,8 @@ export function serveEngine({ port, store }: EngineRequest): void {
       return transfer(rows, [rows.buffer]);
     },
     stats: () => engine.stats(),
+    trace: () => engine.trace(),
+    install: () => engine.install(),
     abort: () => engine.abort(),
     dispose: () => engine.dispose(),
   };

@@ -10,7 +10,8 @@ import { type PageServer, startPageServer } from "./server.ts";
 
 export interface HeadlessOptions {
   readonly place: ModelPlace;
-  readonly logitsFile: string | undefined;
+  readonly logitsFile?: string | undefined;
+  readonly traceFile?: string | undefined;
   readonly onText: (piece: string) => void;
 }
 
@@ -32,8 +33,12 @@ export async function openHeadless(options: HeadlessOptions): Promise<HeadlessBr
   };
   try {
     const pages = await buildPages("headless.html");
-    const { logitsFile, onText } = options;
-    server = await startPageServer({ ...served, pages, ...(logitsFile === undefined ? {} : { logitsFile }) });
+    const { logitsFile, traceFile, onText } = options;
+    const uploads = {
+      ...(logitsFile === undefined ? {} : { "/logits": logitsFile }),
+      ...(traceFile === undefined ? {} : { "/trace": traceFile }),
+    };
+    server = await startPageServer({ ...served, pages, uploads });
     const { origin } = server;
     const context = await (await launching).newContext();
     await context.exposeFunction("sluiceText", onText);

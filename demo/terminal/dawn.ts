@@ -5,7 +5,7 @@ import process from "node:process";
 import { SluiceError } from "../../src/errors.ts";
 import type { Model } from "../../src/index.ts";
 import { loadModelInline } from "../../src/inline.ts";
-import { type Job, type JobResult, runJob } from "../job.ts";
+import { type Job, type JobLoad, type JobResult, runJob } from "../job.ts";
 import type { ModelPlace } from "./model_place.ts";
 
 /** Mesa's software Vulkan, for a machine without a GPU. */
@@ -13,7 +13,8 @@ const LLVMPIPE = "/usr/share/vulkan/icd.d/lvp_icd.json";
 
 export interface DawnOptions {
   readonly place: ModelPlace;
-  readonly logitsFile: string | undefined;
+  readonly logitsFile?: string | undefined;
+  readonly traceFile?: string | undefined;
   readonly onText: (piece: string) => void;
 }
 
@@ -22,12 +23,15 @@ const keptAlive: unknown[] = [];
 
 /** Runs `job` in this process, on the adapter that Dawn for Node finds. */
 export async function runInNode(options: DawnOptions, job: Job): Promise<JobResult> {
-  const model = await loadInNode(options.place);
+  const model = await loadInNode(options.place, job.load);
   try {
     return await runJob(model, job, {
       onText: options.onText,
       onLogits: async (logits) => {
         if (options.logitsFile !== undefined) await writeFile(options.logitsFile, logits);
+      },
+      onTrace: async (trace) => {
+        if (options.traceFile !== undefined) await writeFile(options.traceFile, trace);
       },
     });
   } finally {
@@ -35,12 +39,13 @@ export async function runInNode(options: DawnOptions, job: Job): Promise<JobResu
   }
 }
 
-export async function loadInNode(place: ModelPlace): Promise<Model> {
-  const adapter = await requestAdapter();
-  if (place.kind === "url") return loadModelInline(place.url, { adapter, store: "memory" });
+/** Node has no IndexedDB and no OPFS, so pages are kept in memory whatever `load` says. */
+export async function loadInNode(place: ModelPlace, load: JobLoad = {}): Promise<Model> {
+  const options = { ...load, adapter: await requestAdapter(), store: "memory" } as const;
+  if (place.kind === "url") return loadModelInline(place.url, options);
   const blob = await openAsBlob(place.path);
   const file = new File([blob], `${basename(place.path)}@${place.version}`);
-  return loadModelInline(file, { adapter, store: "memory" });
+  return loadModelInline(file, options);
 }
 
 /** @throws SluiceError `no-webgpu` where neither a GPU nor a software adapter is found. */

@@ -1,4 +1,9 @@
 import { parseArgs } from "node:util";
+import { DEFAULTS } from "../../src/experts/defaults.ts";
+import { POLICIES } from "../../src/experts/policy/index.ts";
+import { PREDICTORS } from "../../src/experts/predictor/index.ts";
+import type { ExpertOptions, LoadOptions, MemoryBudget } from "../../src/index.ts";
+import type { JobLoad } from "../job.ts";
 
 export interface TerminalOptions {
   readonly model: string | undefined;
@@ -8,7 +13,10 @@ export interface TerminalOptions {
   readonly topK: number;
   readonly topP: number;
   readonly seed: number | undefined;
+  /** What was given of it; the engine has defaults for the rest. */
+  readonly load: JobLoad;
   readonly logitsFile: string | undefined;
+  readonly traceFile: string | undefined;
   readonly json: boolean;
   readonly backend: "chromium" | "node";
   readonly help: boolean;
@@ -19,6 +27,9 @@ export class UsageError extends Error {}
 
 export const DEFAULT_PROMPT = "once upon a time, there was a little";
 const DEFAULT_MAX_TOKENS = 128;
+const STORES = ["auto", "indexeddb", "opfs", "memory"] as const satisfies readonly LoadOptions["store"][];
+/** Powers of 1024. */
+const SUFFIXES = ["", "K", "M", "G"];
 
 export const USAGE = `usage: npm run -s generate -- [options]
 
@@ -31,9 +42,18 @@ export const USAGE = `usage: npm run -s generate -- [options]
   --top-p P             sample from the most likely tokens that make up P of the probability (default 1)
   --seed S              repeat a sampled text (default: a new one each time)
   --logits FILE         write the prompt's logits: f32 little-endian, positions x vocabulary
+  --gpu-experts B|P%    GPU memory for experts: bytes, or a share of all experts such as 25% (default: what is left)
+  --host-cache B        host memory for experts that may be wanted again (default 256M)
+  --store NAME          where the model is kept: ${STORES.join(", ")} (default auto; with --backend node only memory)
+  --policy NAME         which expert gives up its place: ${Object.keys(POLICIES).join(", ")} (default ${DEFAULTS.policy})
+  --predictor NAME      what brings experts early: ${Object.keys(PREDICTORS).join(", ")}
+                        (default ${DEFAULTS.predictor})
+  --trace FILE          write the routes of all tokens, for npm run replay
   --json                print only one line at the end: {"tokens", "text", "stats"}
   --backend NAME        chromium (default), or node: Dawn for Node, where it finds an adapter
   --help                this text
+
+Bytes take the suffixes K, M and G, powers of 1024.
 `;
 
 const OPTIONS = {
@@ -46,6 +66,12 @@ const OPTIONS = {
   "top-p": { type: "string" },
   seed: { type: "string" },
   logits: { type: "string" },
+  "gpu-experts": { type: "string" },
+  "host-cache": { type: "string" },
+  store: { type: "string" },
+  policy: { type: "string" },
+  predictor: { type: "string" },
+  trace: { type: "string" },
   json: { type: "boolean" },
   backend: { type: "string" },
   help: { type: "boolean" },
@@ -72,11 +98,39 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
     topK: integer("--top-k", values["top-k"], 0),
     topP,
     seed: values.seed === undefined ? undefined : integer("--seed", values.seed, 0),
+    load: loadOptions(values),
     logitsFile: nonEmpty("--logits", values.logits),
+    traceFile: nonEmpty("--trace", values.trace),
     json: values.json ?? false,
     backend,
     help: values.help ?? false,
   };
+}
+
+function loadOptions(values: ReturnType<typeof parsed>): JobLoad {
+  const store = oneOf("--store", values.store, STORES);
+  if (values.backend === "node" && store !== undefined && store !== "memory") {
+    throw new UsageError(`--store takes only memory with --backend node, where there is no ${store}`);
+  }
+  const memory = given<MemoryBudget>({
+    gpuExperts: bytesOrShare("--gpu-experts", values["gpu-experts"]),
+    host: bytes("--host-cache", values["host-cache"]),
+  });
+  const experts = given<ExpertOptions>({
+    policy: oneOf("--policy", values.policy, namesOf(POLICIES)),
+    predictor: oneOf("--predictor", values.predictor, namesOf(PREDICTORS)),
+    trace: values.trace === undefined ? undefined : true,
+  });
+  return given<JobLoad>({ memory, experts, store });
+}
+
+/** `values` without those that are undefined, which an optional property must not be. */
+function given<T extends object>(values: { readonly [K in keyof T]?: T[K] | undefined }): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
+}
+
+function namesOf<Name extends string>(table: Readonly<Record<Name, unknown>>): readonly Name[] {
+  return Object.keys(table) as Name[];
 }
 
 function parsed(args: readonly string[]) {
@@ -102,6 +156,40 @@ function integer(option: string, text: string | undefined, fallback: number): nu
   if (text === undefined) return fallback;
   if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
   throw new UsageError(`${option} takes a whole number of at least 0, not ${JSON.stringify(text)}`);
+}
+
+function oneOf<Name extends string>(
+  option: string,
+  text: string | undefined,
+  names: readonly Name[],
+): Name | undefined {
+  const name = names.find((candidate) => candidate === text);
+  if (name !== undefined || text === undefined) return name;
+  throw new UsageError(`${option} takes ${names.join(", ")}, not ${JSON.stringify(text)}`);
+}
+
+function bytes(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const count = byteCount(text);
+  if (count !== undefined) return count;
+  throw new UsageError(`${option} takes bytes, such as 512M, not ${JSON.stringify(text)}`);
+}
+
+function bytesOrShare(option: string, text: string | undefined): MemoryBudget["gpuExperts"] {
+  if (text === undefined) return undefined;
+  const [, percent] = /^(\d+\.?\d*|\.\d+)%$/.exec(text) ?? [];
+  if (percent !== undefined && Number(percent) <= 100) return text as `${number}%`;
+  const count = byteCount(text);
+  if (count !== undefined) return count;
+  const takes = "bytes, such as 512M, or a share from 0% to 100%";
+  throw new UsageError(`${option} takes ${takes}, not ${JSON.stringify(text)}`);
+}
+
+/** Whole bytes; undefined for what is no such number. */
+function byteCount(text: string): number | undefined {
+  const [, digits, suffix = ""] = /^(\d+|\d*\.\d+(?=[KMG]))([KMG]?)$/i.exec(text) ?? [];
+  const count = Math.floor(Number(digits) * 1024 ** SUFFIXES.indexOf(suffix.toUpperCase()));
+  return Number.isSafeInteger(count) ? count : undefined;
 }
 
 function tokenIds(list: string): number[] {

@@ -13,8 +13,8 @@ export interface PageServerOptions {
   readonly mounts: Mounts;
   /** `/remote/x` answers with what `x`, relative to this, answers: arbitrary servers send no CORS headers. */
   readonly remote?: URL;
-  /** Where the body of a POST to `/logits` goes. */
-  readonly logitsFile?: string;
+  /** Files that the body of a POST goes to, by path such as `/logits`. */
+  readonly uploads?: Readonly<Record<string, string>>;
 }
 
 export interface PageServer {
@@ -69,9 +69,8 @@ async function answer(options: PageServerOptions, request: IncomingMessage, resp
     response.end(content);
     return;
   }
-  if (pathname === "/logits" && request.method === "POST" && options.logitsFile !== undefined) {
-    return receive(request, response, options.logitsFile);
-  }
+  const upload = request.method === "POST" ? options.uploads?.[pathname] : undefined;
+  if (upload !== undefined) return receive(request, response, upload);
   if (pathname.startsWith(REMOTE) && options.remote !== undefined) {
     const url = new URL(pathname.slice(REMOTE.length) + search, options.remote);
     if (url.href.startsWith(options.remote.href)) return forward(request, response, url);

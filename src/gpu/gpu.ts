@@ -117,6 +117,16 @@ export class Gpu {
     return buffer;
   }
 
+  /** What `make` makes; undefined, and none of its buffers left, if there is no memory for it. */
+  async allocate<T>(make: () => T): Promise<T | undefined> {
+    const before = new Set(this.#buffers);
+    this.device.pushErrorScope("out-of-memory");
+    const made = make();
+    if ((await this.device.popErrorScope()) === null) return made;
+    for (const buffer of this.#buffers) if (!before.has(buffer)) this.release(buffer);
+    return undefined;
+  }
+
   release(buffer: GPUBuffer): void {
     if (!this.#buffers.delete(buffer)) return;
     this.counters.bytesAllocated -= buffer.size;

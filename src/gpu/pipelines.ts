@@ -10,8 +10,11 @@ export interface Kernel {
   pipeline: GPUComputePipeline | undefined;
 }
 
-/** A whole buffer or a range of one, for each binding by name. */
-export type BoundBuffers = Readonly<Record<string, GPUBuffer | GPUBufferBinding>>;
+/** A whole buffer or a range of one. */
+export type BoundBuffer = GPUBuffer | GPUBufferBinding;
+
+/** For each binding by name. */
+export type BoundBuffers = Readonly<Record<string, BoundBuffer>>;
 
 interface Binding {
   readonly index: number;

@@ -1,9 +1,9 @@
 import source from "../../shaders/attention.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
-import { makeStep, reduction } from "./step.ts";
+import { makeStep, reduction, type Stoppable } from "./step.ts";
 
-export interface AttentionArgs {
+export interface AttentionArgs extends Stoppable {
   readonly heads: number;
   readonly kvHeads: number;
   /** A multiple of 4. */
@@ -44,6 +44,7 @@ export function attention(gpu: Gpu, args: AttentionArgs): Step {
     },
     snippets: [snippet],
     buffers: { q, keys, values, out },
+    fault: args.fault,
     grid: (tokens) => [kvHeads, Math.ceil(tokens / tile)],
   });
 }

@@ -1,15 +1,16 @@
 import source from "../../shaders/combine.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
-import { makeStep } from "./step.ts";
+import { makeStep, type Stoppable } from "./step.ts";
 
-export interface CombineArgs {
+export interface CombineArgs extends Stoppable {
   readonly cols: number;
   readonly topK: number;
   /** [tokens · topK, cols] f32 */
   readonly rows: GPUBuffer;
-  readonly routes: GPUBuffer;
+  readonly routes: BoundBuffer;
   readonly counts: GPUBuffer;
   /** [tokens, cols] f32: the residual stream, added to */
   readonly x: GPUBuffer;
@@ -18,13 +19,15 @@ export interface CombineArgs {
 const LANES = 64;
 
 /** x += Σ weight · expert output, in the order of the RouteSet. */
-export function combine(gpu: Gpu, { cols, topK, rows, routes, counts, x }: CombineArgs): Step {
+export function combine(gpu: Gpu, args: CombineArgs): Step {
+  const { cols, topK, rows, routes, counts, x, fault } = args;
   return makeStep(gpu, {
     label: "combine",
     source,
     constants: { LANES, COLS: cols, ROUTES: topK },
     snippets: [routeSet],
     buffers: { rows, routes, counts, x },
+    fault,
     grid: (tokens) => [Math.ceil(cols / 4 / LANES), tokens],
   });
 }

@@ -2,9 +2,9 @@ import source from "../../shaders/embed.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { dequantOf, type MatrixPiece, stackCode, stacksOf } from "./matrix.ts";
-import { makeStep } from "./step.ts";
+import { makeStep, type Stoppable } from "./step.ts";
 
-export interface EmbedArgs {
+export interface EmbedArgs extends Stoppable {
   /** The table's row pieces, in order. */
   readonly table: readonly MatrixPiece[];
   /** [context + 1] u32 */
@@ -12,15 +12,25 @@ export interface EmbedArgs {
   /** [tokens, cols] f32 */
   readonly x: GPUBuffer;
   readonly scale: number;
+  /** Embed only the token that a head has just drawn, `tokens[position + row + 1]`, into row 0 of x. */
+  readonly next?: boolean;
 }
 
 const LANES = 64;
 
 /** x[t] = scale · table[tokens[position + t]]: one step for each buffer that holds rows of the table. */
-export function embed(gpu: Gpu, { table, tokens, x, scale }: EmbedArgs): Step[] {
+export function embed(gpu: Gpu, args: EmbedArgs): Step[] {
+  const { table, tokens, x, scale, next = false, fault } = args;
   let firstRow = 0;
   return stacksOf(table).map(({ stack, buffer, type, rows, cols }) => {
-    const constants = { LANES, FIRST_ROW: firstRow, ROWS: rows, COLS: cols, EMBED_SCALE: { f32: scale } };
+    const constants = {
+      LANES,
+      FIRST_ROW: firstRow,
+      ROWS: rows,
+      COLS: cols,
+      EMBED_SCALE: { f32: scale },
+      NEXT: next,
+    };
     firstRow += rows;
     return makeStep(gpu, {
       label: "embed",
@@ -28,7 +38,8 @@ export function embed(gpu: Gpu, { table, tokens, x, scale }: EmbedArgs): Step[] 
       constants,
       snippets: [...dequantOf([type]), stackCode(stack, type, cols)],
       buffers: { weights: buffer, tokens, x },
-      grid: (count) => [Math.ceil(cols / 32 / LANES), count],
+      fault,
+      grid: (count) => [Math.ceil(cols / 32 / LANES), next ? 1 : count],
     });
   });
 }

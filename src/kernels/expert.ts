@@ -3,9 +3,11 @@ import tilesDirect from "../../shaders/lib/tiles_direct.wgsl?raw";
 import tilesGrouped from "../../shaders/lib/tiles_grouped.wgsl?raw";
 import type { Constants } from "../gpu/compose.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { BoundBuffer, BoundBuffers } from "../gpu/pipelines.ts";
 import type { Grid } from "../gpu/program.ts";
 import { maxTiles } from "./group.ts";
 import { VECTOR_BYTES } from "./matrix.ts";
+import type { Stoppable } from "./step.ts";
 
 /** Slots `first` to `first + slots − 1` of a site's pool, in one buffer. */
 export interface PoolSegment {
@@ -15,10 +17,10 @@ export interface PoolSegment {
 }
 
 /** Which (token, choice) pairs an expert kernel runs over, and how they are cut into tiles. */
-export interface PairArgs {
+export interface PairArgs extends Stoppable {
   readonly topK: number;
   readonly experts: number;
-  readonly routes: GPUBuffer;
+  readonly routes: BoundBuffer;
   /** Pairs sorted by `group`, in tiles of `size`. Absent: each pair is a tile (decode). */
   readonly grouped?:
     | { readonly size: number; readonly tiles: GPUBuffer; readonly pairs: GPUBuffer }
@@ -36,7 +38,7 @@ export function expertStep(
   cols: number,
   rowsPerLane: number,
   { topK, experts, routes, grouped }: PairArgs,
-): { constants: Constants; snippets: string[]; buffers: Record<string, GPUBuffer>; grid: Grid } {
+): { constants: Constants; snippets: string[]; buffers: BoundBuffers; grid: Grid } {
   const tile = grouped?.size ?? 1;
   return {
     constants: {

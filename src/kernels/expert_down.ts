@@ -27,6 +27,7 @@ export function expert_down(gpu: Gpu, args: ExpertDownArgs): Step {
     constants: shared.constants,
     snippets: [...dequantOf([down.type]), dot32, pageMatrixCode("down", down), ...shared.snippets],
     buffers: { ...shared.buffers, x: hidden, rows },
+    fault: args.fault,
     grid: shared.grid,
   });
 }

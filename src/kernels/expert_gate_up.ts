@@ -34,6 +34,7 @@ export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
       ...shared.snippets,
     ],
     buffers: { ...shared.buffers, x, hidden },
+    fault: args.fault,
     grid: shared.grid,
   });
 }

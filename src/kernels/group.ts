@@ -1,8 +1,9 @@
 import source from "../../shaders/group.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
-import { makeStep } from "./step.ts";
+import { makeStep, type Stoppable } from "./step.ts";
 
 /** Bytes of a Tile: slot, first pair, count. */
 export const TILE_BYTES = 12;
@@ -13,14 +14,14 @@ export function maxTiles(tokens: number, topK: number, experts: number, tile: nu
   return Math.min(pairs, Math.floor(pairs / tile) + Math.min(experts, pairs));
 }
 
-export interface GroupArgs {
+export interface GroupArgs extends Stoppable {
   readonly experts: number;
   readonly topK: number;
   readonly tile: number;
   /** Tokens the buffers have room for. */
   readonly maxTokens: number;
   /** [tokens, topK] Route */
-  readonly routes: GPUBuffer;
+  readonly routes: BoundBuffer;
   /** [tokens] u32 */
   readonly counts: GPUBuffer;
   /** [maxTiles] Tile */
@@ -47,6 +48,7 @@ export function group(gpu: Gpu, args: GroupArgs): Step {
     constants,
     snippets: [routeSet],
     buffers: { routes, counts, tiles, pairs },
+    fault: args.fault,
     grid: () => [1, 1],
   });
 }

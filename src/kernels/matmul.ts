@@ -7,9 +7,9 @@ import source from "../../shaders/matmul.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { dequantOf, type MatrixPiece, stackCode, stacksOf } from "./matrix.ts";
-import { makeStep } from "./step.ts";
+import { makeStep, type Stoppable } from "./step.ts";
 
-export interface MatmulArgs {
+export interface MatmulArgs extends Stoppable {
   /** Stacked in this order: their rows are consecutive columns of `y`. All have the same `cols`. */
   readonly matrices: readonly MatrixPiece[];
   /** [tokens rounded up to `tile`, cols] f32 */
@@ -25,7 +25,8 @@ export interface MatmulArgs {
 const LANES = 64;
 
 /** y = x·Wᵀ: one step for each buffer and weight type among the matrices. */
-export function matmul(gpu: Gpu, { matrices, x, y, tile, add = false }: MatmulArgs): Step[] {
+export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
+  const { matrices, x, y, tile, add = false, fault } = args;
   const outCols = matrices.reduce((sum, { rows }) => sum + rows, 0);
   // One token is too little work for wide hardware with a lane per row: share rows there.
   const splits = tile > 1 || gpu.software ? 1 : 4;
@@ -52,6 +53,7 @@ export function matmul(gpu: Gpu, { matrices, x, y, tile, add = false }: MatmulAr
         add ? epilogueAdd : epilogueStore,
       ],
       buffers: { weights: buffer, x, y },
+      fault,
       grid: (tokens) => [Math.ceil(rows / 2 / rowLanes), Math.ceil(tokens / tile)],
     }),
   );

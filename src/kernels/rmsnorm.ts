@@ -1,7 +1,7 @@
 import source from "../../shaders/rmsnorm.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
-import { makeStep, reduction } from "./step.ts";
+import { makeStep, reduction, type Stoppable } from "./step.ts";
 
 /** A vector of f32 inside a GPU buffer. */
 export interface VectorPiece {
@@ -11,7 +11,7 @@ export interface VectorPiece {
   readonly length: number;
 }
 
-export interface RmsnormArgs {
+export interface RmsnormArgs extends Stoppable {
   /** [cols] */
   readonly weight: VectorPiece;
   readonly epsilon: number;
@@ -24,7 +24,8 @@ export interface RmsnormArgs {
 }
 
 /** y = x · weight / rms(x), row by row. */
-export function rmsnorm(gpu: Gpu, { weight, epsilon, x, y, head = false }: RmsnormArgs): Step {
+export function rmsnorm(gpu: Gpu, args: RmsnormArgs): Step {
+  const { weight, epsilon, x, y, head = false, fault } = args;
   const { lanes, snippet, enable } = reduction(gpu, 64);
   return makeStep(gpu, {
     label: "rmsnorm",
@@ -40,6 +41,7 @@ export function rmsnorm(gpu: Gpu, { weight, epsilon, x, y, head = false }: Rmsno
     },
     snippets: [snippet],
     buffers: { weights: weight.buffer, x, y },
+    fault,
     grid: (tokens) => [1, tokens],
   });
 }

@@ -2,9 +2,9 @@ import source from "../../shaders/rope_kv.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import type { VectorPiece } from "./rmsnorm.ts";
-import { makeStep, reduction } from "./step.ts";
+import { makeStep, reduction, type Stoppable } from "./step.ts";
 
-export interface RopeKvArgs {
+export interface RopeKvArgs extends Stoppable {
   readonly heads: number;
   readonly kvHeads: number;
   /** Elements of a head, a multiple of 4. */
@@ -56,6 +56,7 @@ export function rope_kv(gpu: Gpu, args: RopeKvArgs): Step {
     },
     snippets: [snippet],
     buffers: { weights: (normQ ?? normK)?.buffer ?? table, qkv, table, q, keys, values },
+    fault: args.fault,
     grid: (tokens) => [heads + 2 * kvHeads, tokens],
   });
 }

@@ -2,6 +2,7 @@ import isNumber from "../../shaders/lib/is_number.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import source from "../../shaders/route.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
 import { makeStep, reduction } from "./step.ts";
 
@@ -9,6 +10,8 @@ import { makeStep, reduction } from "./step.ts";
 export const ABSENT = 0xffffffff;
 /** The fault word when a router logit was not a number and no expert was missing. */
 export const DAMAGED = 0xfffffffe;
+/** u32 in a page table for an expert that another wave computes: no fault, and no kernel finds its slot. */
+export const ELSEWHERE = 0xfffffffd;
 /** Bytes of a Route: expert, slot, weight. */
 export const ROUTE_BYTES = 12;
 
@@ -21,13 +24,13 @@ export interface RouteArgs {
   readonly weightScale: number;
   /** [tokens, experts] f32 */
   readonly logits: GPUBuffer;
-  /** One site's row of the page table: its layer, then a slot or ABSENT for each expert, u32 */
+  /** One site's row of the page table: the site's index, then a slot, ABSENT or ELSEWHERE for each expert, u32 */
   readonly pageTable: GPUBufferBinding;
   /** [tokens, topK] Route */
-  readonly routes: GPUBuffer;
+  readonly routes: BoundBuffer;
   /** [tokens] u32 */
   readonly counts: GPUBuffer;
-  /** u32 */
+  /** u32: the lowest site that met an absent expert, else DAMAGED or ABSENT */
   readonly fault: GPUBuffer;
 }
 

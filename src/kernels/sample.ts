@@ -2,12 +2,12 @@ import isNumber from "../../shaders/lib/is_number.wgsl?raw";
 import source from "../../shaders/sample.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
-import { makeStep, reduction } from "./step.ts";
+import { makeStep, reduction, type Stoppable } from "./step.ts";
 
 /** The id written when no logit is a finite number. */
 export const INVALID_TOKEN = 0xffffffff;
 
-export interface SampleArgs {
+export interface SampleArgs extends Stoppable {
   readonly vocabulary: number;
   /** [vocabulary] f32 */
   readonly logits: GPUBuffer;
@@ -16,7 +16,7 @@ export interface SampleArgs {
 }
 
 /** Draws the next token as the params say and appends it to the sequence. */
-export function sample(gpu: Gpu, { vocabulary, logits, tokens }: SampleArgs): Step {
+export function sample(gpu: Gpu, { vocabulary, logits, tokens, fault }: SampleArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 256);
   return makeStep(gpu, {
     label: "sample",
@@ -25,6 +25,7 @@ export function sample(gpu: Gpu, { vocabulary, logits, tokens }: SampleArgs): St
     constants: { LANES: lanes, SHARED: 1, VOCABULARY: vocabulary },
     snippets: [snippet, isNumber],
     buffers: { logits, tokens },
+    fault,
     grid: () => [1, 1],
   });
 }

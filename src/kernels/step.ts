@@ -1,3 +1,5 @@
+import faultChecked from "../../shaders/lib/fault_checked.wgsl?raw";
+import faultUnchecked from "../../shaders/lib/fault_unchecked.wgsl?raw";
 import reduceSubgroup from "../../shaders/lib/reduce_subgroup.wgsl?raw";
 import reduceWorkgroup from "../../shaders/lib/reduce_workgroup.wgsl?raw";
 import { type Constants, compose } from "../gpu/compose.ts";
@@ -5,7 +7,13 @@ import type { Gpu } from "../gpu/gpu.ts";
 import type { BoundBuffers } from "../gpu/pipelines.ts";
 import type { Grid, Step } from "../gpu/program.ts";
 
-export interface StepSpec {
+/** A step that can be told to stop at a fault. */
+export interface Stoppable {
+  /** u32; the step does nothing unless it holds ABSENT. Absent: never asked. */
+  readonly fault?: GPUBuffer | undefined;
+}
+
+export interface StepSpec extends Stoppable {
   /** The kernel's stem: shader file, function and label. */
   readonly label: string;
   readonly source: string;
@@ -19,12 +27,14 @@ export interface StepSpec {
 
 /** Composes a shader, finds or compiles its pipeline and binds its buffers. */
 export function makeStep(gpu: Gpu, spec: StepSpec): Step {
-  const code = compose(spec.enable ?? [], spec.constants, spec.snippets ?? [], spec.source);
+  const { fault, buffers } = spec;
+  const snippets = [...(spec.snippets ?? []), fault ? faultChecked : faultUnchecked];
+  const code = compose(spec.enable ?? [], spec.constants, snippets, spec.source);
   const kernel = gpu.pipelines.kernel(spec.label, code);
   return {
     label: spec.label,
     kernel,
-    bindGroup: gpu.pipelines.bindGroup(kernel, spec.buffers),
+    bindGroup: gpu.pipelines.bindGroup(kernel, fault ? { ...buffers, fault } : buffers),
     grid: spec.grid,
   };
 }

@@ -11,6 +11,7 @@ import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { rope_kv } from "../kernels/rope_kv.ts";
 import { route } from "../kernels/route.ts";
 import { sample } from "../kernels/sample.ts";
+import { type NextGates, nextGates } from "./next_gates.ts";
 import {
   type AttentionBlock,
   type FeedForwardBlock,
@@ -18,19 +19,37 @@ import {
   maxRoutes,
   type NormSpec,
 } from "./plan.ts";
-import type { CacheState, State, StateSizes } from "./state.ts";
+import { type CacheState, routeStride, type State, type StateSizes } from "./state.ts";
 import type { SiteWeights, Weights } from "./weights.ts";
 
 /** Steps built once and replayed for every token. */
+export interface Program {
+  readonly steps: readonly Step[];
+  /** For each MoE site, in order. */
+  readonly sites: readonly SiteSteps[];
+}
+
+/** Where in a program a site resolves its routes, and where it adds up what its experts gave. */
+export interface SiteSteps {
+  readonly route: number;
+  readonly combine: number;
+}
+
 export interface Programs {
+  /** Run once, when the dense weights are there. */
+  readonly setup: readonly Step[];
   /** A chunk of prompt tokens through all layers. */
-  readonly prefill: readonly Step[];
+  readonly prefill: Program;
   /** One token through all layers, then its logits and the next token. */
-  readonly decode: readonly Step[];
+  readonly decode: Program;
   /** Logits of row `params.row`. */
   readonly logits: readonly Step[];
   /** The same, and the next token. */
   readonly head: readonly Step[];
+  /** Run behind a head: the residual stream begins anew with the token drawn. */
+  readonly next: readonly Step[];
+  /** Asks routers early, with the input of the site a program stopped at or, behind `next`, with the next token. */
+  readonly ask: readonly Step[];
 }
 
 /** The model, told once: embed, for each layer attend and feed forward, then logits and the next token. */
@@ -41,58 +60,78 @@ export function buildPrograms(
   state: State,
   sizes: StateSizes,
 ): Programs {
-  const prefill: Step[] = [];
-  const decode: Step[] = [];
-  const build: Build = { gpu, weights, state, sizes };
-  for (const [program, tile] of [[prefill, sizes.tile] as const, [decode, 1] as const]) {
-    const table = weights.matrix(plan.embedding);
-    program.push(...embed(gpu, { table, tokens: state.tokens, x: state.x, scale: plan.embeddingScale }));
-    let site = 0;
+  const gates = nextGates(gpu, plan, weights, state, sizes);
+  const build: Build = { gpu, plan, weights, state, gates, isTraced: sizes.isTraced };
+  const { x, normed, logits, tokens, fault } = state;
+  const embedding = { table: weights.matrix(plan.embedding), tokens, x, scale: plan.embeddingScale, fault };
+  const layers = (chunk: number, tile: number): Program => {
+    const steps = embed(gpu, embedding);
+    const sites: SiteSteps[] = [];
     for (const { blocks } of plan.layers) {
       for (const block of blocks) {
-        if (block.kind === "attention") program.push(...attend(build, block, tile));
+        if (block.kind === "attention") steps.push(...attend(build, block, sizes.context, tile));
         else if (block.kind === "feed-forward") {
-          program.push(...feedForward(build, block, weights.sites[site] as SiteWeights, tile));
-          site += block.moe ? 1 : 0;
+          const { before, experts, after } = feedForward(build, block, sites.length, chunk, tile);
+          const route = steps.push(...before);
+          const combine = steps.push(...experts);
+          steps.push(...after);
+          if (block.moe) sites.push({ route, combine });
         }
       }
     }
-  }
-  const { x, normed, logits, tokens } = state;
+    return { steps, sites };
+  };
   const toLogits = [
-    rmsnorm(gpu, { ...normArgs(weights, plan.finalNorm), x, y: normed, head: true }),
-    ...matmul(gpu, { matrices: weights.matrix(plan.output), x: normed, y: logits, tile: 1 }),
+    rmsnorm(gpu, { ...normArgs(weights, plan.finalNorm), x, y: normed, head: true, fault }),
+    ...matmul(gpu, { matrices: weights.matrix(plan.output), x: normed, y: logits, tile: 1, fault }),
   ];
-  const head = [...toLogits, sample(gpu, { vocabulary: plan.vocabulary, logits, tokens })];
-  return { prefill, decode: [...decode, ...head], logits: toLogits, head };
+  const head = [...toLogits, sample(gpu, { vocabulary: plan.vocabulary, logits, tokens, fault })];
+  const decode = layers(1, 1);
+  const ask = gates.at("fault", 0);
+  return {
+    setup: gates.setup,
+    prefill: layers(sizes.chunk, sizes.tile),
+    decode: { ...decode, steps: [...decode.steps, ...head] },
+    logits: toLogits,
+    head,
+    next: ask.length > 0 ? embed(gpu, { ...embedding, next: true }) : [],
+    ask,
+  };
 }
 
 interface Build {
   readonly gpu: Gpu;
+  readonly plan: ModelPlan;
   readonly weights: Weights;
   readonly state: State;
-  readonly sizes: StateSizes;
+  readonly gates: NextGates;
+  readonly isTraced: boolean;
 }
 
 /** x += Wo · attention(rope(Wq·n), cache), n = norm(x) */
-function attend({ gpu, weights, state, sizes }: Build, block: AttentionBlock, tile: number): Step[] {
+function attend(
+  { gpu, weights, state }: Build,
+  block: AttentionBlock,
+  context: number,
+  tile: number,
+): Step[] {
   const { heads, kvHeads, keySize: headSize, norm, qNorm, kNorm, rope } = block;
-  const { x, normed, qkv, q, attended } = state;
+  const { x, normed, qkv, q, attended, fault } = state;
   const { keys, values } = state.caches.get(block) as CacheState;
-  const context = sizes.context;
   if (!rope) throw new Error("attention without positions passed requireRunnable");
   return [
-    rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed }),
+    rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed, fault }),
     ...matmul(gpu, {
       matrices: [block.q, block.k, block.v].flatMap((w) => weights.matrix(w)),
       x: normed,
       y: qkv,
       tile,
+      fault,
     }),
 
     // Rotated keys and plain values go to the cache before any query looks at it.
     rope_kv(gpu, {
-      ...{ heads, kvHeads, headSize, context, qkv, q, keys, values },
+      ...{ heads, kvHeads, headSize, context, qkv, q, keys, values, fault },
       rotary: rope.rotary,
       interleaved: rope.interleaved,
       normQ: qNorm && weights.vector(qNorm.weight.name),
@@ -101,63 +140,62 @@ function attend({ gpu, weights, state, sizes }: Build, block: AttentionBlock, ti
       table: state.ropes.get(rope) as GPUBuffer,
     }),
     attention(gpu, {
-      ...{ heads, kvHeads, headSize, context, q, keys, values, out: attended },
+      ...{ heads, kvHeads, headSize, context, q, keys, values, out: attended, fault },
       scale: block.scale,
       tile: Math.max(1, Math.floor((tile * kvHeads) / heads)),
     }),
 
-    ...matmul(gpu, { matrices: weights.matrix(block.output), x: attended, y: x, tile, add: true }),
+    ...matmul(gpu, { matrices: weights.matrix(block.output), x: attended, y: x, tile, add: true, fault }),
   ];
 }
 
-/** x += Σ weight · expert(n) over the token's RouteSet, n = norm(x) */
+/** x += Σ weight · expert(n) over the token's RouteSet, n = norm(x). A stop resumes with `experts`. */
 function feedForward(
-  { gpu, weights, state, sizes }: Build,
+  { gpu, plan, weights, state, gates, isTraced }: Build,
   { norm, moe }: FeedForwardBlock,
-  { pageBytes, segments, gate, up, down, pageTable }: SiteWeights,
+  site: number,
+  chunk: number,
   tile: number,
-): Step[] {
+): { before: Step[]; experts: Step[]; after: Step[] } {
   if (!moe) throw new Error("a dense layer passed requireRunnable");
+  const { pageBytes, segments, gate, up, down, pageTable } = weights.sites[site] as SiteWeights;
   const { experts, router } = moe;
-  const {
-    x,
-    normed,
-    routerLogits: logits,
-    routes,
-    counts,
-    fault,
-    tiles,
-    pairs,
-    hidden,
-    expertRows: rows,
-  } = state;
+  const { x, normed, routerLogits: logits, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
   const topK = maxRoutes(router, experts);
+  const stride = routeStride(plan, chunk);
+  const routes = { buffer: state.routes, offset: site * stride, size: stride };
   const grouped = tile > 1 ? { size: tile, tiles, pairs } : undefined;
-  const pool = { pageBytes, topK, experts, routes, grouped };
-  return [
-    rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed }),
+  const pool = { pageBytes, topK, experts, routes, grouped, fault };
+  return {
+    // The router's logits outlive a stop.
+    before: [
+      rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed, fault }),
+      ...matmul(gpu, {
+        matrices: router.logits.layers.flatMap((w) => weights.matrix(w)),
+        x: normed,
+        y: logits,
+        tile,
+        fault,
+      }),
+      ...(isTraced && chunk === 1 ? gates.at(site, 1 + site) : []),
+    ],
 
-    // Router: logits, RouteSet, slots.
-    ...matmul(gpu, {
-      matrices: router.logits.layers.flatMap((w) => weights.matrix(w)),
-      x: normed,
-      y: logits,
-      tile,
-    }),
-    route(gpu, {
-      ...{ experts, topK, logits, pageTable, routes, counts, fault },
-      renormalise: router.weights.rule === "renormalise",
-      weightScale: router.weights.scale,
-    }),
+    // RouteSet and slots. A prompt's pairs are grouped so that an expert's weights are read once for several tokens.
+    experts: [
+      route(gpu, {
+        ...{ experts, topK, logits, pageTable, routes, counts, fault },
+        renormalise: router.weights.rule === "renormalise",
+        weightScale: router.weights.scale,
+      }),
+      ...(grouped
+        ? [group(gpu, { experts, topK, tile, maxTokens: chunk, routes, counts, tiles, pairs, fault })]
+        : []),
+      ...segments.map((segment) => expert_gate_up(gpu, { ...pool, segment, gate, up, x: normed, hidden })),
+      ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
+    ],
 
-    // Experts: a prompt's pairs are grouped so that an expert's weights are read once for several tokens.
-    ...(grouped
-      ? [group(gpu, { experts, topK, tile, maxTokens: sizes.chunk, routes, counts, tiles, pairs })]
-      : []),
-    ...segments.map((segment) => expert_gate_up(gpu, { ...pool, segment, gate, up, x: normed, hidden })),
-    ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
-    combine(gpu, { cols: norm.weight.shape.at(-1) ?? 0, topK, rows, routes, counts, x }),
-  ];
+    after: [combine(gpu, { cols: norm.weight.shape.at(-1) ?? 0, topK, rows, routes, counts, x, fault })],
+  };
 }
 
 function normArgs(weights: Weights, { weight, epsilon }: NormSpec) {

@@ -1,13 +1,20 @@
-import type { Progress } from "../api.ts";
+import type { EngineLoadOptions, ExpertOptions, MemoryBudget, Progress } from "../api.ts";
 import { SluiceError } from "../errors.ts";
+import { type CapacitySite, poolBytes, shareSlots } from "../experts/capacity.ts";
+import { DEFAULTS } from "../experts/defaults.ts";
+import { type Learned, Pager } from "../experts/pager.ts";
+import { POLICIES } from "../experts/policy/index.ts";
+import { PREDICTORS } from "../experts/predictor/index.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import { ABSENT, ELSEWHERE } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
-import type { PagePlan } from "../quant/page.ts";
+import { batchesOf, type PagePlan } from "../quant/page.ts";
 import type { ModelFile } from "../source/model_file.ts";
+import { DEFAULT_HOST_BYTES, storeShare } from "../store/limits.ts";
 import type { StoreService } from "../store/service.ts";
 import { planModel } from "./archs/index.ts";
 import { type ModelPages, planPages } from "./pages.ts";
-import type { ModelPlan } from "./plan.ts";
+import { type ModelPlan, maxRoutes } from "./plan.ts";
 import { requireRunnable } from "./runnable.ts";
 import { Runner } from "./runner.ts";
 import { allocateState, cacheBytesPerToken, moeSites, type StateSizes } from "./state.ts";
@@ -21,9 +28,11 @@ const CHUNK_TOKENS = 128;
 /** Prompt tokens a lane computes side by side. */
 const TILE_TOKENS = 8;
 
-export interface ModelOptions {
-  readonly contextTokens?: number | undefined;
-  readonly gpuBytes?: number | undefined;
+/** Raise it when what a pool or a predictor saves changes its meaning. */
+const LEARNED_VERSION = 1;
+const MARKS = { absent: ABSENT, elsewhere: ELSEWHERE };
+
+export interface ModelOptions extends EngineLoadOptions {
   /** Below the default for tests. */
   readonly chunkTokens?: number | undefined;
 }
@@ -33,6 +42,8 @@ export interface Prepared {
   readonly plan: ModelPlan;
   readonly pages: ModelPages;
   readonly sizes: StateSizes;
+  readonly memory: MemoryBudget;
+  readonly experts: ExpertOptions;
 }
 
 /** @throws SluiceError `unsupported-model`, `bad-model-file`, `bad-request`, `out-of-memory` */
@@ -46,43 +57,128 @@ export function prepare(file: ModelFile, options: ModelOptions): Prepared {
       details: { asked: context, most: plan.contextTokens },
     });
   }
+  const { memory = {}, experts = {} } = options;
   const chunk = align(Math.min(options.chunkTokens ?? CHUNK_TOKENS, context), TILE_TOKENS);
+  const isTraced = experts.trace ?? false;
+  const asksEarly = isTraced || (experts.predictor ?? DEFAULTS.predictor).startsWith("next-gate");
+  const lookahead = asksEarly ? DEFAULTS.lookahead : 0;
   const pages = planPages(plan);
-  const weightBytes = pages.pages.reduce((sum, { bytes }) => sum + bytes, 0);
-  const needed = weightBytes + context * cacheBytesPerToken(plan);
-  if (options.gpuBytes !== undefined && needed > options.gpuBytes) {
-    throw new SluiceError("out-of-memory", `${plan.name} needs ${needed} bytes of GPU memory`, {
+  const sizes = { context, chunk, tile: TILE_TOKENS, lookahead, isTraced };
+  const least =
+    bytesOf(pages.denseGroups.flat()) +
+    context * cacheBytesPerToken(plan) +
+    bytesOf(pages.sites.flatMap(([first]) => (first ? [first] : [])));
+  if (memory.gpu !== undefined && least > memory.gpu) {
+    throw new SluiceError("out-of-memory", `${plan.name} needs at least ${least} bytes of GPU memory`, {
       remedy: "Raise the budget, lower contextTokens, or use a smaller file.",
-      details: { needed, budget: options.gpuBytes },
+      details: { needed: least, budget: memory.gpu },
     });
   }
-  return { plan, pages, sizes: { context, chunk, tile: TILE_TOKENS } };
+  return { plan, pages, sizes, memory, experts };
+}
+
+/** A model on the GPU, its experts still to come. */
+export interface Loaded {
+  readonly runner: Runner;
+  readonly pager: Pager;
 }
 
 /**
- * Brings a prepared model to the GPU: allocates, compiles, and streams its pages from the store.
+ * Brings a prepared model to the GPU: allocates, compiles, and streams its dense pages from the store.
  * @throws SluiceError of the store, `out-of-memory`, `limits-too-low`, `shader-error`, `device-lost`, `aborted`
  */
 export async function loadRunner(
   gpu: Gpu,
   store: StoreService,
   modelId: string,
-  { plan, pages, sizes }: Prepared,
+  { plan, pages, sizes, memory, experts }: Prepared,
   onProgress: (progress: Progress) => void,
   signal: AbortSignal,
-): Promise<Runner> {
+): Promise<Loaded> {
   await store.plan(modelId, pages.pages);
-  const { weights, runner } = await gpu.checked(() => {
-    const weights = new Weights(gpu, pages, layersOfSites(plan));
-    const state = allocateState(gpu, plan, sizes);
-    return { weights, runner: new Runner(gpu, plan, weights, state, sizes) };
+  const learned = readLearned(await store.recall(modelId));
+  const { weights, state } = await gpu.checked(() => ({
+    weights: new Weights(gpu, pages),
+    state: allocateState(gpu, plan, sizes),
+  }));
+  const sites = describeSites(plan, pages, learned);
+  const slots = await placeExperts(gpu, weights, sites, memory);
+  const model = { sites };
+  const pager = new Pager({
+    sites: sites.map((site, s) => ({ ...site, slots: slots[s] as number })),
+    slots: weights,
+    marks: MARKS,
+    read: (wanted) => store.read(modelId, wanted),
+    hostBytes: (memory.host ?? DEFAULT_HOST_BYTES) - storeShare(memory.host),
+    policy: POLICIES[experts.policy ?? DEFAULTS.policy],
+    predictor: PREDICTORS[experts.predictor ?? DEFAULTS.predictor]({ model, saved: learned?.predictors }),
+    saved: learned?.pool,
+    keepsTrace: sizes.isTraced,
   });
+  const runner = await gpu.checked(() => new Runner(gpu, plan, weights, state, sizes, pager));
   const compiled = gpu.ready();
   // A compile that fails while pages stream is told when they are there.
   compiled.catch(() => {});
   await streamPages(gpu, store, modelId, weights, pages, onProgress, signal);
   await compiled;
-  return runner;
+  await runner.setUp();
+  return { runner, pager };
+}
+
+/** For the next load of the same model. */
+export async function rememberLearned(store: StoreService, modelId: string, pager: Pager): Promise<void> {
+  await store.remember(modelId, { version: LEARNED_VERSION, ...pager.save() });
+}
+
+function readLearned(kept: unknown): Learned | undefined {
+  const { version, pool, predictors } = (kept ?? {}) as Partial<Learned> & { readonly version?: number };
+  return version === LEARNED_VERSION && pool && predictors ? { pool, predictors } : undefined;
+}
+
+function describeSites(plan: ModelPlan, pages: ModelPages, learned: Learned | undefined) {
+  return moeSites(plan).map(({ experts, router }, s) => {
+    const site = pages.sites[s] ?? [];
+    return {
+      ...{ experts, topK: maxRoutes(router, experts), pageBytes: site[0]?.bytes ?? 0 },
+      pages: site.map(({ index }) => index),
+      uses: learned?.pool.uses[s],
+    };
+  });
+}
+
+/** Gives experts the slots they may have; where nobody set a limit, as many as the GPU has memory for. */
+async function placeExperts(
+  gpu: Gpu,
+  weights: Weights,
+  sites: readonly CapacitySite[],
+  { gpu: most, gpuExperts }: MemoryBudget,
+): Promise<number[]> {
+  const least = poolBytes(
+    sites,
+    sites.map(() => 1),
+  );
+  const all = poolBytes(
+    sites,
+    sites.map(({ experts }) => experts),
+  );
+  const left = most === undefined ? all : most - gpu.counters.bytesAllocated;
+  const asked =
+    typeof gpuExperts === "string"
+      ? Math.max(least, (all * Number.parseFloat(gpuExperts)) / 100)
+      : gpuExperts;
+  for (let budget = Math.min(all, left, asked ?? all); ; budget = Math.max(least, budget / 2)) {
+    const slots = shareSlots(sites, budget, DEFAULTS.capacity);
+    if (await gpu.allocate(() => weights.placeSites(slots))) return slots;
+    if (budget > least) continue;
+    throw new SluiceError("out-of-memory", `the GPU has no ${least} bytes for one expert of each layer`, {
+      remedy: "Close other pages, use a smaller context, or take a smaller quantisation of the model.",
+      details: { needed: least },
+    });
+  }
+}
+
+function bytesOf(pages: readonly PagePlan[]): number {
+  return pages.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Reads batch after batch, the next one on its way while one is uploaded. */
@@ -91,11 +187,11 @@ async function streamPages(
   store: StoreService,
   modelId: string,
   weights: Weights,
-  { pages, sourceBytes }: ModelPages,
+  { denseGroups, sourceBytes }: ModelPages,
   onProgress: (progress: Progress) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const batches = batchesOf(pages);
+  const batches = batchesOf(denseGroups.flat(), BATCH_BYTES);
   const read = (i: number) => {
     const reading = store.read(modelId, batches[i]?.map(({ index }) => index) ?? []);
     reading.catch(() => {});
@@ -109,33 +205,12 @@ async function streamPages(
     signal.throwIfAborted();
     if (i + 1 < batches.length) next = read(i + 1);
     await gpu.checked(() => {
-      for (const [j, page] of batch.entries()) weights.upload(page, buffers[j] as ArrayBuffer);
+      for (const [j, page] of batch.entries()) weights.uploadDense(page, buffers[j] as ArrayBuffer);
       return gpu.done();
     });
     for (const { parts } of batch) for (const { source } of parts) bytesDone += source.bytes;
   }
   onProgress({ phase: "load", bytesDone, bytesTotal: sourceBytes });
-}
-
-/** Runs of pages of at most BATCH_BYTES, or one page. */
-function batchesOf(pages: readonly PagePlan[]): PagePlan[][] {
-  const batches: PagePlan[][] = [];
-  let bytes = Number.POSITIVE_INFINITY;
-  for (const page of pages) {
-    if (bytes + page.bytes > BATCH_BYTES) {
-      batches.push([]);
-      bytes = 0;
-    }
-    batches.at(-1)?.push(page);
-    bytes += page.bytes;
-  }
-  return batches;
-}
-
-function layersOfSites(plan: ModelPlan): number[] {
-  return plan.layers.flatMap(({ blocks }, l) =>
-    blocks.flatMap((block) => (block.kind === "feed-forward" && block.moe ? [l] : [])),
-  );
 }
 
 /** Sites, experts and routes, for `ModelInfo`. */

@@ -2,8 +2,18 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { maxTiles, TILE_BYTES } from "../kernels/group.ts";
 import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
-import { type AttentionBlock, type ModelPlan, type MoeSpec, maxRoutes, type RopeSpec } from "./plan.ts";
+import {
+  type AttentionBlock,
+  type FeedForwardBlock,
+  type ModelPlan,
+  type MoeSpec,
+  maxRoutes,
+  type RopeSpec,
+} from "./plan.ts";
 import { ropeTable } from "./rope.ts";
+
+/** No adapter wants bindings to start at more than this; see `minStorageBufferOffsetAlignment`. */
+const BINDING_ALIGNMENT_BYTES = 256;
 
 /** Sizes the state and the programs are built for. */
 export interface StateSizes {
@@ -13,6 +23,10 @@ export interface StateSizes {
   readonly chunk: number;
   /** Tokens a lane computes side by side in prefill; `chunk` is a multiple of it. */
   readonly tile: number;
+  /** Sites past the one in hand whose routers are asked early; 0 asks none. */
+  readonly lookahead: number;
+  /** Routers are asked early at every site, not only where the program stops. */
+  readonly isTraced: boolean;
 }
 
 export interface CacheState {
@@ -24,7 +38,7 @@ export interface CacheState {
 export interface State {
   /** [context + 1] u32: the sequence; the sampler appends to it. */
   readonly tokens: GPUBuffer;
-  /** [1] u32: lowest layer that missed an expert, or ABSENT. */
+  /** [1] u32: lowest site that missed an expert, or ABSENT. */
   readonly fault: GPUBuffer;
   /** [chunk, width] residual stream. */
   readonly x: GPUBuffer;
@@ -34,6 +48,7 @@ export interface State {
   readonly q: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly routerLogits: GPUBuffer;
+  /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
   readonly routes: GPUBuffer;
   readonly counts: GPUBuffer;
   readonly tiles: GPUBuffer;
@@ -42,6 +57,8 @@ export interface State {
   readonly expertRows: GPUBuffer;
   /** [vocabulary] f32 */
   readonly logits: GPUBuffer;
+  /** Logits of routers asked early, [lookahead, most experts] f32; where traced, for each site too, `guessStride` bytes apart. */
+  readonly guesses: GPUBuffer;
   /** One cache for each attention block, in order. */
   readonly caches: ReadonlyMap<AttentionBlock, CacheState>;
   /** One table for each rope in the plan. */
@@ -56,7 +73,8 @@ export function cacheBytesPerToken(plan: ModelPlan): number {
 }
 
 /** Allocates all state of a model. Nothing else allocates what a token writes. */
-export function allocateState(gpu: Gpu, plan: ModelPlan, { context, chunk, tile }: StateSizes): State {
+export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): State {
+  const { context, chunk, tile } = sizes;
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const floats = (label: string, perToken: number, tokens = chunk) =>
     gpu.buffer(label, 4 * perToken * tokens, storage);
@@ -64,7 +82,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, { context, chunk, tile 
   const sites = moeSites(plan);
   const most = <T>(items: readonly T[], size: (item: T) => number) => Math.max(1, ...items.map(size));
   const heads = most(attentions, (a) => a.heads * a.keySize);
-  const experts = most(sites, (site) => site.experts);
+  const experts = mostExperts(plan);
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const hidden = most(sites, (site) => hiddenSize(site));
   const caches = new Map<AttentionBlock, CacheState>();
@@ -93,16 +111,37 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, { context, chunk, tile 
     q: floats("q", heads),
     attended: floats("attended", heads),
     routerLogits: floats("router logits", experts),
-    routes: gpu.buffer("routes", ROUTE_BYTES * chunk * routes, storage),
+    routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
     pairs: floats("pairs", routes),
     hidden: floats("hidden", routes * hidden),
     expertRows: floats("expert rows", routes * plan.width),
     logits: gpu.buffer("logits", 4 * align(plan.vocabulary, 4), storage),
+    guesses: gpu.buffer("guesses", guessSources(plan, sizes) * guessStride(plan, sizes), storage),
     caches,
     ropes,
   };
+}
+
+/** Bytes from one site's routes to the next when `tokens` tokens are replayed together. */
+export function routeStride(plan: ModelPlan, tokens: number): number {
+  const routes = Math.max(1, ...moeSites(plan).map(({ router, experts }) => maxRoutes(router, experts)));
+  return align(ROUTE_BYTES * routes * tokens, BINDING_ALIGNMENT_BYTES);
+}
+
+/** Bytes from one source's guesses to the next. */
+export function guessStride(plan: ModelPlan, { lookahead }: StateSizes): number {
+  return align(4 * lookahead * mostExperts(plan), BINDING_ALIGNMENT_BYTES);
+}
+
+/** Whose inputs routers are asked early with: where the program stopped and, traced, each site. */
+export function guessSources(plan: ModelPlan, { isTraced }: StateSizes): number {
+  return isTraced ? 1 + moeSites(plan).length : 1;
+}
+
+export function mostExperts(plan: ModelPlan): number {
+  return Math.max(1, ...moeSites(plan).map(({ experts }) => experts));
 }
 
 function attentionBlocks(plan: ModelPlan): AttentionBlock[] {
@@ -111,8 +150,15 @@ function attentionBlocks(plan: ModelPlan): AttentionBlock[] {
 
 /** MoE sites in the order they run. */
 export function moeSites(plan: ModelPlan): MoeSpec[] {
+  return moeBlocks(plan).map(({ moe }) => moe);
+}
+
+/** The blocks of MoE sites in the order they run. */
+export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec })[] {
   return plan.layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) => (block.kind === "feed-forward" && block.moe ? [block.moe] : [])),
+    blocks.flatMap((block) =>
+      block.kind === "feed-forward" && block.moe ? [{ ...block, moe: block.moe }] : [],
+    ),
   );
 }
 

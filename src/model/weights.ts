@@ -1,18 +1,20 @@
+import type { ExpertSlots } from "../experts/stream.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { PoolSegment } from "../kernels/expert.ts";
 import { type MatrixPiece, type PageMatrix, VECTOR_BYTES } from "../kernels/matrix.ts";
 import type { VectorPiece } from "../kernels/rmsnorm.ts";
-import { ABSENT } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePart, PagePlan } from "../quant/page.ts";
 import type { ModelPages } from "./pages.ts";
 import type { Linear } from "./plan.ts";
 
-/** A page's place in GPU memory, and for an expert its entry in the page table. */
+/** A row of the page table starts with the site's own number. */
+const SITE_BYTES = 4;
+
+/** A page's place in GPU memory. */
 interface Placed {
   readonly buffer: GPUBuffer;
   readonly offset: number;
-  readonly entry?: { readonly offset: number; readonly slot: number };
 }
 
 /** The expert pool of one MoE site: equal slots, in segments that each fit a binding. */
@@ -26,25 +28,32 @@ export interface SiteWeights {
   readonly pageTable: GPUBufferBinding;
 }
 
-/** A model's weights on the GPU: buffers, and where each tensor lies in them. */
-export class Weights {
-  readonly sites: readonly SiteWeights[];
+/** A model's weights on the GPU: dense ones for good, experts in as many slots as there is room for. */
+export class Weights implements ExpertSlots {
+  sites: readonly SiteWeights[] = [];
+  readonly #pages: ModelPages;
   readonly #gpu: Gpu;
   readonly #dense = new Map<string, (MatrixPiece & VectorPiece)[]>();
   readonly #placed = new Map<number, Placed>();
   readonly #pageTable: GPUBuffer;
   readonly #siteStride: number;
 
-  /** Allocates; `upload` fills. Every expert gets a slot. */
-  constructor(gpu: Gpu, pages: ModelPages, layerOfSite: readonly number[]) {
+  /** Allocates for what is dense; `uploadDense` fills it. */
+  constructor(gpu: Gpu, pages: ModelPages) {
     this.#gpu = gpu;
+    this.#pages = pages;
     for (const group of pages.denseGroups) this.#placeGroup(group);
     const experts = Math.max(0, ...pages.sites.map((site) => site.length));
     const alignment = gpu.device.limits.minStorageBufferOffsetAlignment;
-    this.#siteStride = align(4 * (1 + experts), alignment);
+    this.#siteStride = align(SITE_BYTES + 4 * experts, alignment);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
     this.#pageTable = gpu.buffer("page table", this.#siteStride * Math.max(1, pages.sites.length), usage);
-    this.sites = pages.sites.map((site, i) => this.#placeSite(site, i, layerOfSite[i] ?? 0));
+  }
+
+  /** Allocates for experts; `upload` and `show` fill. @param slots of each site */
+  placeSites(slots: readonly number[]): readonly SiteWeights[] {
+    this.sites = this.#pages.sites.map((site, i) => this.#placeSite(site, i, slots[i] as number));
+    return this.sites;
   }
 
   /** The row pieces of a matrix, in order, with their bias and scale. */
@@ -64,11 +73,19 @@ export class Weights {
     return this.#pieces(name)[0] as VectorPiece;
   }
 
-  /** Puts a page's bytes where it belongs and, for an expert, makes it present in the page table. */
-  upload(page: PagePlan, bytes: ArrayBuffer): void {
-    const { buffer, offset, entry } = this.#placed.get(page.index) as Placed;
+  uploadDense(page: PagePlan, bytes: ArrayBuffer): void {
+    const { buffer, offset } = this.#placed.get(page.index) as Placed;
     this.#gpu.upload(buffer, offset, bytes);
-    if (entry) this.#gpu.upload(this.#pageTable, entry.offset, Uint32Array.of(entry.slot));
+  }
+
+  upload(site: number, slot: number, bytes: ArrayBuffer): void {
+    const { segments, pageBytes } = this.sites[site] as SiteWeights;
+    const segment = segments.findLast(({ first }) => first <= slot) as PoolSegment;
+    this.#gpu.upload(segment.buffer, (slot - segment.first) * pageBytes, bytes);
+  }
+
+  show(site: number, row: Uint32Array<ArrayBuffer>): void {
+    this.#gpu.upload(this.#pageTable, site * this.#siteStride + SITE_BYTES, row);
   }
 
   #pieces(name: string): (MatrixPiece & VectorPiece)[] {
@@ -109,27 +126,21 @@ export class Weights {
     pieces.push({ buffer, base, type: stored, rows, cols, length: rows * cols });
   }
 
-  #placeSite(pages: readonly PagePlan[], site: number, layer: number): SiteWeights {
-    const first = pages[0] as PagePlan;
-    const pageBytes = first.bytes;
+  #placeSite(pages: readonly PagePlan[], site: number, slots: number): SiteWeights {
+    const { bytes: pageBytes, parts } = pages[0] as PagePlan;
     const slotsEach = Math.max(1, Math.floor(this.#gpu.maxBindingBytes / pageBytes));
     const segments: PoolSegment[] = [];
-    const tableRow = site * this.#siteStride;
-    for (let slot = 0; slot < pages.length; slot += slotsEach) {
-      const slots = Math.min(slotsEach, pages.length - slot);
+    for (let first = 0; first < slots; first += slotsEach) {
+      const count = Math.min(slotsEach, slots - first);
       const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
-      const buffer = this.#gpu.buffer(`experts of layer ${layer}`, slots * pageBytes, usage);
-      segments.push({ buffer, first: slot, slots });
-      pages.slice(slot, slot + slots).forEach(({ index }, i) => {
-        const entry = { offset: tableRow + 4 * (1 + slot + i), slot: slot + i };
-        this.#placed.set(index, { buffer, offset: i * pageBytes, entry });
-      });
+      const buffer = this.#gpu.buffer(`experts of site ${site}`, count * pageBytes, usage);
+      segments.push({ buffer, first, slots: count });
     }
-    const row = new Uint32Array(1 + pages.length).fill(ABSENT);
-    row[0] = layer;
-    this.#gpu.upload(this.#pageTable, tableRow, row);
-    const pageTable = { buffer: this.#pageTable, offset: tableRow, size: row.byteLength };
-    const [gate, up, down] = pageMatrices(first.parts) as [PageMatrix, PageMatrix, PageMatrix];
+    const offset = site * this.#siteStride;
+    this.#gpu.upload(this.#pageTable, offset, Uint32Array.of(site));
+    const size = SITE_BYTES + 4 * pages.length;
+    const pageTable = { buffer: this.#pageTable, offset, size };
+    const [gate, up, down] = pageMatrices(parts) as [PageMatrix, PageMatrix, PageMatrix];
     return { pageBytes, segments, gate, up, down, pageTable };
   }
 }

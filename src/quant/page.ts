@@ -38,3 +38,18 @@ export interface PagePlan {
   /** Total size, a multiple of 256. */
   readonly bytes: number;
 }
+
+/** Runs of pages of at most `maxBytes`, or one page. */
+export function batchesOf(pages: readonly PagePlan[], maxBytes: number): PagePlan[][] {
+  const batches: PagePlan[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const page of pages) {
+    if (bytes + page.bytes > maxBytes) {
+      batches.push([]);
+      bytes = 0;
+    }
+    batches.at(-1)?.push(page);
+    bytes += page.bytes;
+  }
+  return batches;
+}

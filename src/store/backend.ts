@@ -11,6 +11,14 @@ export interface ModelRecord {
   readonly createdAt: number;
 }
 
+/** What was learned while a model ran. */
+export interface LearnedRecord {
+  /** Fingerprint of the page list it speaks of. */
+  readonly layout: string;
+  /** Plain data: the back end does not look at it. */
+  readonly learned: unknown;
+}
+
 /** What a page must be to be served. Written in the same transaction as its bytes, or after them. */
 export interface PageSum {
   readonly bytes: number;
@@ -38,8 +46,11 @@ export interface Backend {
   model(id: string): Promise<ModelRecord | undefined>;
   /** Adds or replaces a model's record. */
   putModel(record: ModelRecord): Promise<void>;
-  /** Forgets a model and its pages. */
+  /** Forgets a model, its pages and what was learned of it. */
   dropModel(id: string): Promise<void>;
+  learned(modelId: string): Promise<LearnedRecord | undefined>;
+  /** Adds or replaces it. */
+  putLearned(modelId: string, record: LearnedRecord): Promise<void>;
   page(modelId: string, index: number): Promise<StoredPage>;
   /** The sums of a model's pages by index, which tell what is there without reading it. */
   sums(modelId: string): Promise<ReadonlyMap<number, PageSum>>;

@@ -1,8 +1,8 @@
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
-import { isQuotaError, type ModelRecord, type PageSum } from "./backend.ts";
+import { isQuotaError, type LearnedRecord, type ModelRecord, type PageSum } from "./backend.ts";
 
 /** Raise it when a record changes shape: the database is then emptied. */
-const CATALOGUE_VERSION = 2;
+const CATALOGUE_VERSION = 3;
 
 export type PageKey = [modelId: string, index: number];
 
@@ -18,6 +18,8 @@ export interface Choice {
 
 interface Schema extends DBSchema {
   models: { key: string; value: ModelRecord };
+  /** By model. Apart from `models`, whose records hold headers of megabytes. */
+  learned: { key: string; value: LearnedRecord };
   /** Bytes of the pages whose sum names no extent. */
   pages: { key: PageKey; value: ArrayBuffer };
   sums: { key: PageKey; value: PageSum };
@@ -36,6 +38,7 @@ export function openCatalogue(name: string, lost: () => void): Promise<Catalogue
       upgrade(db) {
         for (const store of Array.from(db.objectStoreNames)) db.deleteObjectStore(store);
         db.createObjectStore("models", { keyPath: "id" });
+        db.createObjectStore("learned");
         db.createObjectStore("pages");
         db.createObjectStore("sums");
         db.createObjectStore("choices");

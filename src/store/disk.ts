@@ -1,4 +1,4 @@
-import type { Backend, ModelRecord, PageSum, StoredPage } from "./backend.ts";
+import type { Backend, LearnedRecord, ModelRecord, PageSum, StoredPage } from "./backend.ts";
 import { type Catalogue, finish, openCatalogue, type PageKey, type Place, pagesOf } from "./catalogue.ts";
 import { choosePlace } from "./choose_place.ts";
 import type { Extent, OwnedExtent } from "./extents.ts";
@@ -24,6 +24,8 @@ export class DiskBackend implements Backend {
   #catalogue: Catalogue | undefined;
   readonly #place: Place;
   readonly #file: PageFile | undefined;
+  /** Sums of pages in the file, by owner, so that a read asks the catalogue once. What holds the file alone frees them. */
+  readonly #inFile = new Map<string, PageSum & { readonly extent: Extent }>();
 
   private constructor(catalogue: Catalogue, place: Place, file: PageFile | undefined) {
     this.#catalogue = catalogue;
@@ -55,13 +57,29 @@ export class DiskBackend implements Backend {
   }
 
   async dropModel(id: string): Promise<void> {
-    await this.#catalogue?.delete("models", id);
+    if (!this.#catalogue) return;
+    const transaction = this.#catalogue.transaction(["models", "learned"], "readwrite");
+    await finish([
+      transaction.objectStore("models").delete(id),
+      transaction.objectStore("learned").delete(id),
+      transaction.done,
+    ]);
     await this.dropPages(id);
+  }
+
+  async learned(modelId: string): Promise<LearnedRecord | undefined> {
+    return this.#catalogue?.get("learned", modelId);
+  }
+
+  async putLearned(modelId: string, record: LearnedRecord): Promise<void> {
+    await this.#catalogue?.put("learned", record, modelId);
   }
 
   async page(modelId: string, index: number): Promise<StoredPage> {
     if (!this.#catalogue) return NOTHING;
     const key: PageKey = [modelId, index];
+    const known = this.#inFile.get(ownerOf(key));
+    if (known && this.#file?.isHeld) return { bytes: this.#file.read(known.extent), sum: known };
     const transaction = this.#catalogue.transaction(["pages", "sums"]);
     const [bytes, sum] = await Promise.all([
       transaction.objectStore("pages").get(key),
@@ -69,7 +87,10 @@ export class DiskBackend implements Backend {
     ]);
     if (!sum?.extent) return { bytes, sum };
     // Nothing may be awaited before this: what frees the extent waits for the transaction that found it.
-    if (this.#file?.isHeld) return { bytes: this.#file.read(sum.extent), sum };
+    if (this.#file?.isHeld) {
+      this.#inFile.set(ownerOf(key), { ...sum, extent: sum.extent });
+      return { bytes: this.#file.read(sum.extent), sum };
+    }
     const found = await this.#file?.readSnapshot(sum.extent);
     void this.#holdFile();
     return found ? { bytes: found, sum, mayHaveChanged: true } : NOTHING;
@@ -163,6 +184,7 @@ export class DiskBackend implements Backend {
 
   /** Only once the catalogue no longer says so is room in the file free. */
   #release(key: PageKey, sum: PageSum | undefined): void {
+    this.#inFile.delete(ownerOf(key));
     if (sum?.extent) this.#file?.release(ownerOf(key), sum.extent);
   }
 

@@ -1,4 +1,4 @@
-import type { Backend, ModelRecord, PageSum, StoredPage } from "./backend.ts";
+import type { Backend, LearnedRecord, ModelRecord, PageSum, StoredPage } from "./backend.ts";
 
 interface KeptPage {
   readonly bytes: ArrayBuffer;
@@ -12,6 +12,7 @@ interface KeptPage {
 export class MemoryBackend implements Backend {
   readonly #capacityBytes: number;
   readonly #models = new Map<string, ModelRecord>();
+  readonly #learned = new Map<string, LearnedRecord>();
   readonly #pages = new Map<string, Map<number, KeptPage>>();
   #keptBytes = 0;
 
@@ -29,7 +30,16 @@ export class MemoryBackend implements Backend {
 
   async dropModel(id: string): Promise<void> {
     this.#models.delete(id);
+    this.#learned.delete(id);
     await this.dropPages(id);
+  }
+
+  async learned(modelId: string): Promise<LearnedRecord | undefined> {
+    return structuredClone(this.#learned.get(modelId));
+  }
+
+  async putLearned(modelId: string, record: LearnedRecord): Promise<void> {
+    this.#learned.set(modelId, structuredClone(record));
   }
 
   async page(modelId: string, index: number): Promise<StoredPage> {
@@ -65,6 +75,7 @@ export class MemoryBackend implements Backend {
 
   close(): void {
     this.#models.clear();
+    this.#learned.clear();
     this.#pages.clear();
     this.#keptBytes = 0;
   }

@@ -4,20 +4,17 @@ import { readGguf } from "../source/gguf.ts";
 import type { ModelFile } from "../source/model_file.ts";
 import { sourceId } from "../source/open.ts";
 import type { Source, SourceSpec } from "../source/source.ts";
-import { type Backend, isQuotaError, type ModelRecord, type PageSum } from "./backend.ts";
-import { layoutFingerprint, pageSum, verify } from "./checksum.ts";
+import { type Backend, isQuotaError, type ModelRecord } from "./backend.ts";
+import { layoutFingerprint, verify } from "./checksum.ts";
 import { fetchPages } from "./fetch_pages.ts";
-import { batchesOf, notKept, storageFull, writeFailed } from "./install.ts";
-import { Gate, GateBehind, HostBytes } from "./limits.ts";
+import { install, MAX_INSTALL_REQUESTS } from "./install.ts";
+import { Keeper, noteWriteError, writeFailed } from "./keeper.ts";
+import { Budget, Gate, GateBehind, HostBytes, HostShare, storeShare } from "./limits.ts";
 import { type Flight, OpenModel } from "./open_model.ts";
 import type { OpenedModel, StoreService, StoreStats } from "./service.ts";
 
-/** For reads, and on top of them for installing: together what browsers allow for a host over HTTP/1.1. */
+/** For reads. */
 const MAX_PARALLEL_REQUESTS = 4;
-const MAX_INSTALL_REQUESTS = 2;
-/** A read that must fetch waits while more than this is still to be written, so that memory stays bounded. */
-const MAX_BYTES_BEHIND = 64 * 2 ** 20;
-
 interface Entry {
   readonly model: OpenModel;
   readonly file: Promise<ModelFile>;
@@ -26,24 +23,31 @@ interface Entry {
 /**
  * Serves pages from a back end, and fetches, repacks and keeps those that are not there or not sound.
  *
- * Answers do not wait for the disk. A page that finds no room is served all the same, `stats().storageFull`
+ * Answers do not wait for the disk, unless what is still to be written fills the budget. A page that finds no room
+ * is served all the same, `stats().storageFull`
  * turns true and the model writes nothing more until it is opened again. A write that fails for another reason
  * is thrown by `close`, as `storage-corrupt`.
  *
- * `hostBytesPeak` counts pages until they are handed over and pieces in flight. The copies a back end makes
- * while it writes come on top: at most one batch and 64 MiB.
+ * Memory: the pages that reads asked for are held until all of a read are there. Everything else (pieces in flight,
+ * copies that are summed or written, pages that are installed) shares one budget.
  */
 export class ModelStore implements StoreService {
   readonly #backend: Backend;
   readonly #entries = new Map<string, Entry>();
   readonly #gate = new Gate(MAX_PARALLEL_REQUESTS);
   readonly #installGate = new GateBehind(this.#gate, MAX_INSTALL_REQUESTS);
-  readonly #batchGate = new Gate(1);
   readonly #host = new HostBytes();
+  readonly #budgetBytes: number;
+  readonly #budget: Budget;
+  readonly #keeper: Keeper;
   #closedBytesFetched = 0;
 
-  constructor(backend: Backend) {
+  /** @param budgetBytes what it may hold beyond what reads asked for, or two pages if they are larger */
+  constructor(backend: Backend, budgetBytes = storeShare()) {
     this.#backend = backend;
+    this.#budgetBytes = budgetBytes;
+    this.#budget = new Budget(budgetBytes);
+    this.#keeper = new Keeper(backend, this.#host, this.#budget);
   }
 
   async open(spec: SourceSpec): Promise<OpenedModel> {
@@ -59,9 +63,10 @@ export class ModelStore implements StoreService {
     const layout = await layoutFingerprint(pages);
     const record = await this.#record(modelId);
     model.plan(pages, layout);
+    this.#fitBudget();
     if (record?.layout === layout) return;
     // Stale pages could not be served anyway, their sums name their layout; this gives their room back.
-    await this.#backend.dropPages(modelId).catch((error) => this.#noteWriteError(model, error));
+    await this.#backend.dropPages(modelId).catch((error) => noteWriteError(model, error));
     const createdAt = record?.createdAt ?? Date.now();
     await this.#putRecord(model, { id: modelId, file: await file, layout, createdAt });
   }
@@ -69,6 +74,7 @@ export class ModelStore implements StoreService {
   async read(modelId: string, pages: readonly number[]): Promise<ArrayBuffer[]> {
     const { model } = this.#entry(modelId);
     const started: Flight[] = [];
+    const held = new HostShare(this.#host);
     const answers = pages
       .map((index) => model.page(index))
       .map((page) => {
@@ -77,37 +83,48 @@ export class ModelStore implements StoreService {
           flight = model.startFlight(page);
           started.push(flight);
         }
-        return flight.join();
+        return flight.join((bytes) => held.take(bytes));
       });
     if (started.length > 0) void this.#bring(model, started);
-    return Promise.all(answers);
+    try {
+      return await Promise.all(answers);
+    } finally {
+      held.end();
+    }
   }
 
   async missing(modelId: string): Promise<number[]> {
     const { model } = this.#entry(modelId);
-    const missing = await this.#notOnDisk(model, [...model.pages.values()], model.layout);
+    const missing = await this.#keeper.notOnDisk(model, [...model.pages.values()], model.layout);
     return missing.map((page) => page.index);
   }
 
-  /** Pages that a `read` asks for meanwhile are fetched by that, and skipped here unless already under way. */
   async install(modelId: string, indexes: readonly number[]): Promise<void> {
     const { model } = this.#entry(modelId);
-    const { signal, layout } = model;
     const pages = indexes.map((index) => model.page(index));
-    let left = await this.#notOnDisk(model, pages, layout);
-    while (left.length > 0) {
-      const leftToReads = new Set<Flight>();
-      for (const batch of batchesOf(left)) {
-        await this.#batchGate.run(() => this.#installBatch(model, batch, leftToReads, signal, layout));
-      }
-      await Promise.all(Array.from(leftToReads, (flight) => flight.ended));
-      await model.writes.atMost(0);
-      const tried = left.length;
-      left = await this.#notOnDisk(model, pages, layout);
-      throwIfAborted(signal);
-      // A database that was taken away takes writes and keeps nothing.
-      if (left.length === tried && leftToReads.size === 0) throw notKept(modelId, tried);
-    }
+    await install(model, pages, {
+      budget: this.#budget,
+      host: this.#host,
+      keeper: this.#keeper,
+      gate: this.#installGate,
+      sourceOf: (model) => this.#sourceOf(model),
+    });
+  }
+
+  async recall(modelId: string): Promise<unknown> {
+    const { layout } = this.#entry(modelId).model;
+    const record = await this.#backend.learned(modelId).catch(() => undefined);
+    return record?.layout === layout ? record.learned : undefined;
+  }
+
+  async remember(modelId: string, learned: unknown): Promise<void> {
+    const { model } = this.#entry(modelId);
+    if (model.layout === "") throw notPlanned(modelId);
+    const write = this.#backend.putLearned(modelId, { layout: model.layout, learned }).catch((error) => {
+      if (!isQuotaError(error)) noteWriteError(model, error);
+    });
+    model.writes.add(write);
+    await write;
   }
 
   abort(modelId: string): void {
@@ -133,9 +150,10 @@ export class ModelStore implements StoreService {
     if (model.users > 0) return;
     this.#entries.delete(modelId);
     model.abort();
-    await model.writes.atMost(0);
+    await model.writes.idle();
     this.#closedBytesFetched += model.bytesFetched;
     model.close();
+    this.#fitBudget();
     if (model.writeError !== undefined) throw writeFailed(modelId, model.writeError);
   }
 
@@ -181,14 +199,14 @@ export class ModelStore implements StoreService {
   }
 
   async #putRecord(model: OpenModel, record: ModelRecord): Promise<void> {
-    await this.#backend.putModel(record).catch((error) => this.#noteWriteError(model, error));
+    await this.#backend.putModel(record).catch((error) => noteWriteError(model, error));
   }
 
   /** Sees to it that every flight ends. */
   async #bring(model: OpenModel, flights: readonly Flight[]): Promise<void> {
     const { signal } = model;
     try {
-      const found = await Promise.all(flights.map((flight) => this.#fromDisk(model, flight)));
+      const found = await Promise.all(flights.map((flight) => this.#fromDisk(model, flight, signal)));
       const missing = flights.filter((_, i) => !found[i]);
       if (missing.length > 0) await this.#fromSource(model, missing, signal);
     } catch (error) {
@@ -201,29 +219,30 @@ export class ModelStore implements StoreService {
   }
 
   /** Whether the page was there and sound. What was not sound is dropped. */
-  async #fromDisk(model: OpenModel, flight: Flight): Promise<boolean> {
+  async #fromDisk(model: OpenModel, flight: Flight, signal: AbortSignal): Promise<boolean> {
     const { page } = flight;
     const { layout } = model;
-    this.#host.take(page.bytes);
+    const held = new HostShare(this.#host);
+    held.take(page.bytes);
     try {
       const stored = await this.#backend.page(model.id, page.index).catch(() => undefined);
       const known = model.verified.get(page.index);
-      const found = stored ? await verify(stored, page.bytes, layout, known) : "corrupt";
+      const sum = (bytes: ArrayBuffer) => this.#keeper.sha256InTurn(bytes, signal);
+      const found = stored ? await verify(stored, page.bytes, layout, known, sum) : "corrupt";
       if (found instanceof ArrayBuffer) {
         if (stored?.sum && !stored.mayHaveChanged) model.verified.set(page.index, stored.sum);
+        held.end();
         this.#deliver(model, flight, found);
         return true;
       }
       if (found === "corrupt") {
         flight.wasCorrupt = true;
         model.written.delete(page.index);
-        await this.#backend
-          .dropPage(model.id, page.index)
-          .catch((error) => this.#noteWriteError(model, error));
+        await this.#backend.dropPage(model.id, page.index).catch((error) => noteWriteError(model, error));
       }
       return false;
     } finally {
-      this.#host.give(page.bytes);
+      held.end();
     }
   }
 
@@ -231,7 +250,6 @@ export class ModelStore implements StoreService {
     const byPage = new Map(flights.map((flight) => [flight.page, flight]));
     const { layout } = model;
     try {
-      await model.writes.atMost(MAX_BYTES_BEHIND);
       throwIfAborted(signal);
       const source = await this.#sourceOf(model);
       await fetchPages([...byPage.keys()], {
@@ -239,12 +257,13 @@ export class ModelStore implements StoreService {
         signal,
         gate: this.#gate,
         host: this.#host,
+        roomFor: (bytes, signal) => this.#budget.claim("read", bytes, signal),
         done: async (page, bytes) => {
           const flight = byPage.get(page);
           model.made(page);
-          if (!model.storageFull) this.#write(model, page, bytes, await pageSum(bytes, layout));
-          if (flight) this.#deliver(model, flight, bytes);
+          await this.#keeper.writeInTurn(model, page, bytes, layout, signal);
           this.#host.give(page.bytes);
+          if (flight) this.#deliver(model, flight, bytes);
         },
       });
     } catch (error) {
@@ -254,53 +273,12 @@ export class ModelStore implements StoreService {
     }
   }
 
-  async #notOnDisk(model: OpenModel, pages: readonly PagePlan[], layout: string): Promise<PagePlan[]> {
-    const sums = await this.#backend.sums(model.id).catch(() => new Map<number, PageSum>());
-    return pages.filter(({ index, bytes }) => {
-      const sum = sums.get(index);
-      return sum?.layout !== layout || sum.bytes !== bytes;
-    });
-  }
-
-  async #installBatch(
-    model: OpenModel,
-    batch: readonly PagePlan[],
-    leftToReads: Set<Flight>,
-    signal: AbortSignal,
-    layout: string,
-  ): Promise<void> {
-    throwIfAborted(signal);
-    throwUnlessWriting(model);
-    const isWanted = ({ index }: PagePlan): boolean => {
-      const flight = model.flight(index);
-      if (flight) leftToReads.add(flight);
-      return !flight && !model.written.has(index);
-    };
-    const wanted = batch.filter(isWanted);
-    if (wanted.length === 0) return;
-    await fetchPages(wanted, {
-      source: await this.#sourceOf(model),
-      signal,
-      gate: this.#installGate,
-      host: this.#host,
-      wants: isWanted,
-      done: async (page, bytes) => {
-        model.made(page);
-        const sum = await pageSum(bytes, layout);
-        if (isWanted(page) && !model.storageFull) this.#write(model, page, bytes, sum);
-        await model.writes.atMost(0);
-        this.#host.give(page.bytes);
-      },
-    });
-    throwUnlessWriting(model);
-  }
-
   /** @throws SluiceError `bad-model-file` when the source is no longer the file whose header is known. */
   async #sourceOf(model: OpenModel): Promise<Source> {
     const { id } = model;
     const [source, file] = await Promise.all([model.source(), this.#entry(id).file]);
     if (source.size === file.size) return source;
-    await this.#backend.dropModel(id).catch((error) => this.#noteWriteError(model, error));
+    await this.#backend.dropModel(id).catch((error) => noteWriteError(model, error));
     throw new SluiceError(
       "bad-model-file",
       `${source.name} has ${source.size} bytes; it had ${file.size} when its header was read`,
@@ -316,26 +294,18 @@ export class ModelStore implements StoreService {
     flight.deliver(bytes);
   }
 
-  /** Returns when the back end has its own copy of `bytes`; the writing goes on. */
-  #write(model: OpenModel, page: PagePlan, bytes: ArrayBuffer, sum: PageSum): void {
-    model.written.add(page.index);
-    const write = this.#backend.putPage(model.id, page.index, bytes, sum).catch((error) => {
-      model.written.delete(page.index);
-      this.#noteWriteError(model, error);
-    });
-    model.writes.add(write, page.bytes);
-  }
-
-  #noteWriteError(model: OpenModel, error: unknown): void {
-    if (isQuotaError(error)) model.storageFull = true;
-    else model.writeError ??= error;
+  #fitBudget(): void {
+    const pages = Array.from(this.#entries.values(), ({ model }) => [...model.pages.values()]).flat();
+    const largest = pages.reduce((most, { bytes }) => Math.max(most, bytes), 0);
+    this.#budget.capacity = Math.max(this.#budgetBytes, 2 * largest);
   }
 }
 
-/** @throws SluiceError `storage-full`, `storage-corrupt`: what keeps `model` from writing. */
-function throwUnlessWriting(model: OpenModel): void {
-  if (model.storageFull) throw storageFull(model.id);
-  if (model.writeError !== undefined) throw writeFailed(model.id, model.writeError);
+function notPlanned(modelId: string): SluiceError {
+  return new SluiceError("bad-request", `what was learned of ${modelId} belongs to no pages`, {
+    remedy: "Declare the model's pages with plan() first.",
+    details: { modelId },
+  });
 }
 
 /** @throws SluiceError `bad-request` for a page that could never be brought. */

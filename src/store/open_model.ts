@@ -7,6 +7,8 @@ import type { PageSum } from "./backend.ts";
 import { type HostBytes, WriteBehind } from "./limits.ts";
 
 interface Taker {
+  /** Counts what it is given. */
+  took(bytes: number): void;
   resolve(bytes: ArrayBuffer): void;
   reject(error: unknown): void;
 }
@@ -28,13 +30,16 @@ export class Flight {
     });
   }
 
-  join(): Promise<ArrayBuffer> {
-    return new Promise((resolve, reject) => this.#takers.push({ resolve, reject }));
+  join(took: (bytes: number) => void): Promise<ArrayBuffer> {
+    return new Promise((resolve, reject) => this.#takers.push({ took, resolve, reject }));
   }
 
   /** The first taker gets `bytes`, the others copies, made now: the first may transfer it away. */
   deliver(bytes: ArrayBuffer): void {
-    for (const [i, taker] of this.#takers.entries()) taker.resolve(i === 0 ? bytes : bytes.slice(0));
+    for (const [i, taker] of this.#takers.entries()) {
+      taker.took(bytes.byteLength);
+      taker.resolve(i === 0 ? bytes : bytes.slice(0));
+    }
     this.#takers.length = 0;
     this.#end();
   }
@@ -55,6 +60,8 @@ export class OpenModel {
   readonly writes = new WriteBehind();
   /** Pages written since the model was planned, or being written. */
   readonly written = new Set<number>();
+  /** Pages that an install fetches or is about to write, and the end of that. */
+  readonly installing = new Map<number, Promise<void>>();
   /** The sums that pages were found whole with. */
   readonly verified = new Map<number, PageSum>();
   /** The first write that failed for another reason than a full disk. */

@@ -3,6 +3,7 @@ import type { LoadOptions } from "../api.ts";
 import { registerWire } from "../wire.ts";
 import type { Backend } from "./backend.ts";
 import { DiskBackend } from "./disk.ts";
+import { storeShare } from "./limits.ts";
 import { MemoryBackend } from "./memory.ts";
 import { ModelStore } from "./model_store.ts";
 import type { StoreService } from "./service.ts";
@@ -13,6 +14,8 @@ export type StoreKind = NonNullable<LoadOptions["store"]>;
 export interface StoreRequest {
   readonly port: MessagePort;
   readonly kind: StoreKind;
+  /** What the model may take, see `MemoryBudget`. */
+  readonly hostBytes: number | undefined;
 }
 
 /** Pages beyond this are fetched each time when `memory` is asked for. */
@@ -32,8 +35,8 @@ export async function openBackend(kind: StoreKind): Promise<Backend> {
 }
 
 /** Serves a store on a port; what `read` returns is transferred. The port keeps what is sent meanwhile. */
-export async function serveStore({ port, kind }: StoreRequest): Promise<void> {
-  exposeStore(new ModelStore(await openBackend(kind)), port);
+export async function serveStore({ port, kind, hostBytes }: StoreRequest): Promise<void> {
+  exposeStore(new ModelStore(await openBackend(kind), storeShare(hostBytes)), port);
 }
 
 /** Speaks for `store` on `port`. */
@@ -48,6 +51,8 @@ export function exposeStore(store: StoreService, port: MessagePort): void {
     },
     missing: (modelId) => store.missing(modelId),
     install: (modelId, pages) => store.install(modelId, pages),
+    recall: (modelId) => store.recall(modelId),
+    remember: (modelId, learned) => store.remember(modelId, learned),
     abort: (modelId) => store.abort(modelId),
     stats: () => store.stats(),
     close: (modelId) => store.close(modelId),
@@ -65,6 +70,8 @@ export function connectStore(port: MessagePort): StoreService {
     read: (modelId, pages) => remote.read(modelId, pages),
     missing: (modelId) => remote.missing(modelId),
     install: (modelId, pages) => remote.install(modelId, pages),
+    recall: (modelId) => remote.recall(modelId),
+    remember: (modelId, learned) => remote.remember(modelId, learned),
     abort: (modelId) => void remote.abort(modelId),
     stats: () => remote.stats(),
     close: (modelId) => remote.close(modelId),

@@ -5,7 +5,12 @@ import type { SourceSpec } from "../source/source.ts";
 /** Bytes moved and held by the store side, since the store was started. */
 export interface StoreStats {
   readonly bytesFetched: number;
-  /** Largest total of model bytes held in memory at once (fetched pieces and repacked pages). */
+  /**
+   * Largest total of model bytes the store held in memory at once: pieces of the file, pages until they are handed
+   * over, and the copies that are made to check and to write them. Beyond what running reads asked for, that is at
+   * most two pages or 24 MiB, and while the first pages are made the at most 2 MB that came with the header.
+   * What `memory` keeps in place of a disk is not counted.
+   */
   readonly hostBytesPeak: number;
   /** The disk had no room for a page of a model that is open: such pages are fetched each time. */
   readonly storageFull: boolean;
@@ -33,12 +38,20 @@ export interface StoreService {
   /** Which declared pages are not on disk, in the order declared. The pages themselves are not looked at. */
   missing(modelId: string): Promise<number[]>;
   /**
-   * Sees to it that these pages are on disk, fetching what is missing: in the order given, at most 16 MiB (or a
-   * page) at a time, and no request starts while a `read` has one. Resolves when all are there.
+   * Sees to it that these pages are on disk, fetching what is missing: in the order given, in batches of a few MiB,
+   * and no request starts while a `read` has one. Resolves when all are there.
    * @throws SluiceError `storage-full` when they cannot be kept, `storage-corrupt` when the disk fails,
    * `network`, `bad-request`, `aborted`.
    */
   install(modelId: string, pages: readonly number[]): Promise<void>;
+  /** What `remember` last kept for this model and the pages it has now; undefined if nothing. */
+  recall(modelId: string): Promise<unknown>;
+  /**
+   * Keeps plain data about an open model (how often experts were used, say; megabytes at most) for later visits, in
+   * place of what was kept before. Where the disk has no room it is not kept.
+   * @throws SluiceError `bad-request` before `plan`.
+   */
+  remember(modelId: string, learned: unknown): Promise<void>;
   /** Makes a running `read`, `install` or `open` of this model end with `aborted`. */
   abort(modelId: string): void;
   stats(): Promise<StoreStats>;

@@ -1,10 +1,11 @@
 /**
- * `npm run bench -- [--model PATH|URL] [--backend chromium|node]`: what one generation measures, as a Markdown
- * table. Without `--backend`: in Chromium, loading twice from one profile, then under Node where it finds an adapter.
+ * `npm run bench -- [MODE] [options of the mode]`. Without a mode, `[--model PATH|URL] [--backend chromium|node]`: what
+ * one generation measures, as a Markdown table. Without `--backend`: in Chromium, loading twice from one profile, then
+ * under Node where it finds an adapter.
  */
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { formatBytes, formatMs, threeDigits } from "../../demo/format.ts";
+import { formatBytes, formatMs, formatShare, threeDigits } from "../../demo/format.ts";
 import type { Job, JobResult } from "../../demo/job.ts";
 import { openHeadless } from "../../demo/terminal/chromium.ts";
 import { runInNode } from "../../demo/terminal/dawn.ts";
@@ -24,7 +25,16 @@ const job: Job = {
   topP: 1,
   wantsLogits: false,
 };
-const quiet = { logitsFile: undefined, onText: () => {} };
+const quiet = { onText: () => {} };
+
+/** What a first argument that is no option names: takes the arguments after it, prints what it measured. */
+type Mode = (args: readonly string[]) => Promise<void>;
+
+/** A mode in a file of its own is imported when it is asked for. */
+const MODES: Readonly<Record<string, Mode>> = {
+  generation,
+  paging: async (args) => (await import("./paging.ts")).paging(args),
+};
 
 interface Column {
   readonly title: string;
@@ -39,6 +49,10 @@ const ROWS: readonly [string, (stats: Stats) => string][] = [
   ["fetched", (stats) => formatBytes(stats.bytesFetched)],
   ["fetched before the first token", (stats) => formatBytes(stats.bytesFetchedBeforeFirstToken)],
   ["uploaded per token", (stats) => formatBytes(stats.bytesUploadedPerToken)],
+  ["expert hits", (stats) => formatShare(stats.expertHitRate)],
+  ["faults per token", (stats) => threeDigits(stats.faultsPerToken)],
+  ["waited for per token", (stats) => formatBytes(stats.bytesStalledPerToken)],
+  ["brought early in vain", (stats) => formatShare(stats.prefetchWaste)],
   ["dispatches per token", (stats) => threeDigits(stats.dispatchesPerToken)],
   ["readbacks per token", (stats) => threeDigits(stats.readbacksPerToken)],
   ["GPU memory", (stats) => formatBytes(stats.gpuBytes)],
@@ -49,7 +63,8 @@ async function inChromium(place: ModelPlace): Promise<Column[]> {
   const browser = await openHeadless({ ...quiet, place });
   try {
     return [
-      { title: "Chromium, first load", result: await browser.run(job) },
+      // Or the second load would find what the first came to store in its short life.
+      { title: "Chromium, first load", result: await browser.run({ ...job, waitsForInstall: true }) },
       { title: "Chromium, second load", result: await browser.run(job) },
     ];
   } finally {
@@ -77,9 +92,9 @@ function table(columns: readonly Column[]): string {
   return rows.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
-async function main(): Promise<void> {
+async function generation(args: readonly string[]): Promise<void> {
   const options = { model: { type: "string" }, backend: { type: "string" } } as const;
-  const { model, backend } = parseArgs({ options }).values;
+  const { model, backend } = parseArgs({ args: [...args], options }).values;
   const place = findModel(model);
   const columns = [
     ...(backend === "node" ? [] : await inChromium(place)),
@@ -91,8 +106,19 @@ async function main(): Promise<void> {
   console.log(table(columns));
 }
 
+async function main([first, ...rest]: readonly string[]): Promise<void> {
+  const isMode = first !== undefined && !first.startsWith("-");
+  const name = isMode ? first : "generation";
+  const mode = Object.hasOwn(MODES, name) ? MODES[name] : undefined;
+  if (mode === undefined) {
+    console.error(`${name} is no mode of this benchmark; there are ${Object.keys(MODES).join(", ")}`);
+    process.exit(2);
+  }
+  await mode(isMode ? rest : [first, ...rest].filter((arg) => arg !== undefined));
+}
+
 try {
-  await main();
+  await main(process.argv.slice(2));
 } catch (error) {
   console.error(error instanceof SluiceError ? `${error.code}: ${error.message}\n${error.remedy}` : error);
   process.exit(1);

@@ -1,7 +1,8 @@
 /**
  * `npm run replay -- [FILE] [--slots 25,50]`: what the routes of a trace (`--trace FILE` records one) would have cost
  * with every policy, predictor and pool size, as Markdown tables. No GPU. Without FILE: the tiny model's recorded
- * stories, then a synthetic trace with many experts.
+ * stories, then a synthetic trace with many experts. With `--layout`: how many reads pages take that lie together on disk
+ * because they are used together.
  */
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -18,6 +19,7 @@ import { decodeTrace, type Trace } from "../../src/experts/trace.ts";
 import { SluiceError } from "../../src/index.ts";
 import { fixture } from "../support/golden.ts";
 import { MANY_EXPERTS, syntheticTrace } from "../support/synthetic_trace.ts";
+import { countReads, loadedTogether, orderTogether } from "./layout.ts";
 
 const KNOWN_WINDOW_TOKENS = 64;
 const PREFILL_CHUNK_TOKENS = [8, 64];
@@ -33,7 +35,7 @@ const COLUMNS = [
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { slots: { type: "string", default: "25,50" } },
+  options: { slots: { type: "string", default: "25,50" }, layout: { type: "boolean", default: false } },
 });
 const shares = values.slots.split(",").map(Number);
 if (!shares.every((share) => share > 0 && share <= 100)) {
@@ -63,7 +65,8 @@ function printTrace(name: string, trace: Trace): void {
   console.log(
     `## ${name}: ${tokens.length} tokens, ${sites.length} sites of ${first?.experts} experts, top ${first?.topK}\n`,
   );
-  for (const share of shares) {
+  if (values.layout) printLayout(trace);
+  for (const share of values.layout ? [] : shares) {
     printPairs(trace, share);
     printCapacities(trace, share);
     printPrefill(trace, share);
@@ -112,6 +115,29 @@ function printPrefill(trace: Trace, share: number): void {
   );
   console.log(`### ${share} % of the slots, prefill\n`);
   printTable(["tokens/chunk", "mode", "bytes/token", "critical bytes/token", ""], rows);
+}
+
+/** Reads of the second half of a trace, with an order by co-activation that is learned from the routes of the first. */
+function printLayout(trace: Trace): void {
+  const half = Math.floor(trace.tokens.length / 2);
+  const first = { ...trace, tokens: trace.tokens.slice(0, half) };
+  const rows = shares.map((share) => {
+    const [before, all] = [first, trace].map((model) => {
+      const slots = slotsFor(trace, share, DEFAULTS.capacity);
+      const predictor = PREDICTORS[DEFAULTS.predictor]({ model });
+      return loadedTogether(model, { slots, policy: POLICIES[DEFAULTS.policy], predictor });
+    });
+    const reads = trace.sites.map(({ experts }, s) => {
+      const sets = all?.[s]?.slice(before?.[s]?.length) ?? [];
+      const routes = first.tokens.map((token) => token.routes[s] ?? []);
+      const orders = [[], routes, sets].map((learned) => orderTogether(experts, learned));
+      return [sets.flat().length, ...orders.map((order) => countReads(sets, order)), sets.length];
+    });
+    const sums = reads.reduce((sums, site) => sums.map((sum, i) => sum + (site[i] ?? 0)));
+    return [`${share} %`, ...sums.map((sum) => (sum / (trace.tokens.length - half)).toFixed(2))];
+  });
+  console.log(`### reads/token, ${DEFAULTS.predictor} with ${DEFAULTS.policy}\n`);
+  printTable(["slots", "a page each", "as declared", "by co-activation", "in hindsight", "a set each"], rows);
 }
 
 function replayPair(

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { sendFile } from "../../scripts/serve_files.ts";
+import { decodeTrace } from "../../src/experts/trace.ts";
 import { golden } from "./golden.ts";
 import { generate } from "./terminal.ts";
 
@@ -86,6 +87,27 @@ describe("a run", () => {
     expect(ranges.some((range) => range?.startsWith("bytes="))).toBe(true);
   });
 
+  test("draws the same tokens with a quarter of the experts in GPU memory, and traces their routes", async () => {
+    const file = join(folder, "story.trace");
+    const args = ["--tokens", ids, "--max-tokens", count, "--json"];
+    const [resident, paged] = await Promise.all([
+      generate(args),
+      generate([...args, "--gpu-experts", "25%", "--trace", file]),
+    ]);
+    expect(paged.stderr).toBe("");
+    const { tokens, stats } = jsonLine(paged.stdout);
+    expect(tokens).toEqual(jsonLine(resident.stdout).tokens);
+    expect(tokens).toEqual(golden.tokens);
+    expect(stats.faultsPerToken).toBeGreaterThan(0);
+    expect(stats.expertHitRate).toBeLessThan(1);
+    expect(stats.bytesStalledPerToken).toBeGreaterThan(0);
+    const trace = decodeTrace(readFileSync(file, "utf8"));
+    // The last token drawn is not fed.
+    expect(trace.tokens.length).toBe(golden.promptTokens.length + tokens.length - 1);
+    const counts = trace.tokens.flatMap(({ routes }) => routes.map((route) => route.length));
+    expect(new Set(counts)).toEqual(new Set([2]));
+  });
+
   test("ends on Ctrl-C with the shell's exit code", async () => {
     let isSent = false;
     const run = await generate(["--max-tokens", "400"], {
@@ -116,6 +138,12 @@ describe("a failure says code, message and remedy, and exits with 1", () => {
     const run = await generate(["--model", join(folder, "none.gguf")]);
     expect(run).toMatchObject({ exitCode: 1, stdout: "" });
     expect(run.stderr).toMatch(/^bad-request: no such file: .*none\.gguf\n\S.*\n$/);
+  });
+
+  test("a trace that cannot be written, before anything runs", async () => {
+    const run = await generate(["--trace", join(folder, "none", "story.trace")]);
+    expect(run).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(run.stderr).toMatch(/^bad-request: cannot write .*story\.trace\n.*--trace.*\n$/);
   });
 
   test("not a model", async () => {

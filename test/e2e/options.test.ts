@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { DEFAULT_PROMPT, parseOptions, UsageError } from "../../demo/terminal/options.ts";
+import { DEFAULT_PROMPT, parseOptions, USAGE, UsageError } from "../../demo/terminal/options.ts";
 
 describe("parseOptions", () => {
   test("without options: the embedded model, greedy", () => {
@@ -12,14 +12,17 @@ describe("parseOptions", () => {
       seed: undefined,
       json: false,
       backend: "chromium",
+      load: { memory: {}, experts: {} },
+      traceFile: undefined,
     });
   });
 
   test("all of them", () => {
     const args =
       "--model m.gguf --tokens 1,2,3 --max-tokens 0 --temperature .7 --top-k 40 --top-p 0.9 --seed 5";
-    const more = "--logits l.f32 --json --backend node";
-    expect(parseOptions([...args.split(" "), ...more.split(" ")])).toEqual({
+    const paging = "--gpu-experts 12.5% --host-cache 64M --store memory --policy lru --predictor path";
+    const more = "--logits l.f32 --trace t.trace --json --backend node";
+    expect(parseOptions([args, paging, more].join(" ").split(" "))).toEqual({
       model: "m.gguf",
       prompt: [1, 2, 3],
       maxTokens: 0,
@@ -27,7 +30,13 @@ describe("parseOptions", () => {
       topK: 40,
       topP: 0.9,
       seed: 5,
+      load: {
+        memory: { gpuExperts: "12.5%", host: 64 * 2 ** 20 },
+        experts: { policy: "lru", predictor: "path", trace: true },
+        store: "memory",
+      },
       logitsFile: "l.f32",
+      traceFile: "t.trace",
       json: true,
       backend: "node",
       help: false,
@@ -36,6 +45,38 @@ describe("parseOptions", () => {
 
   test("a prompt may start with a dash after an equals sign", () => {
     expect(parseOptions(["--prompt=-- said the cat"]).prompt).toBe("-- said the cat");
+  });
+
+  test.each([
+    ["0", 0],
+    ["4096", 4096],
+    ["3k", 3 * 2 ** 10],
+    ["512M", 512 * 2 ** 20],
+    ["2G", 2 * 2 ** 30],
+    ["1.5G", 1.5 * 2 ** 30],
+    ["0%", "0%"],
+    ["33.3%", "33.3%"],
+    ["100%", "100%"],
+  ])("--gpu-experts %s", (text, expected) => {
+    expect(parseOptions(["--gpu-experts", text]).load.memory).toEqual({ gpuExperts: expected });
+  });
+
+  test.each(["auto", "indexeddb", "opfs", "memory"] as const)("--store %s in a browser", (store) => {
+    expect(parseOptions(["--store", store]).load).toMatchObject({ store });
+  });
+
+  test("the names of the engine", () => {
+    expect(() => parseOptions(["--policy", "fifo"])).toThrow(/--policy takes .*lru.*, not "fifo"/);
+    expect(() => parseOptions(["--predictor", "oracle"])).toThrow(/--predictor takes .*next-gate\+path/);
+    expect(USAGE).toContain("weighted");
+    expect(USAGE).toContain("last-token");
+  });
+
+  test("under Node only memory keeps pages", () => {
+    const args = ["--backend", "node", "--store"];
+    expect(parseOptions([...args, "memory"]).load.store).toBe("memory");
+    expect(() => parseOptions([...args, "opfs"])).toThrow(/--store .*only memory.*--backend node/);
+    expect(() => parseOptions([...args, "auto"])).toThrow(UsageError);
   });
 
   test.each([
@@ -60,6 +101,21 @@ describe("parseOptions", () => {
     ["--seed s"],
     ["--backend webgl"],
     ["--model="],
+    ["--gpu-experts 101%"],
+    ["--gpu-experts=-1"],
+    ["--gpu-experts=-5%"],
+    ["--gpu-experts %"],
+    ["--gpu-experts 25MB"],
+    ["--gpu-experts 1.5"],
+    ["--gpu-experts 9999999999G"],
+    ["--host-cache 25%"],
+    ["--host-cache 1T"],
+    ["--host-cache="],
+    ["--store disk"],
+    ["--store="],
+    ["--policy toString"],
+    ["--predictor="],
+    ["--trace="],
     ["--json=yes"],
   ])("%s is wrong usage", (line) => {
     expect(() => parseOptions(line.split(" "))).toThrow(UsageError);

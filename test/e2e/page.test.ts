@@ -60,6 +60,7 @@ test("loads the story model, tells a story, and does not fetch it again", async 
   await page.locator("#stats div").first().waitFor();
   expect(await page.locator("#output").textContent()).toBe(golden.prompt + golden.text);
   expect(await page.locator("#stats").textContent()).toContain("tokens/s");
+  await page.locator("#install[aria-busy=false]").waitFor({ state: "attached" });
   await page.close();
 
   modelRequests.length = 0;
@@ -74,7 +75,8 @@ test("stops, and goes on when asked again", async () => {
   await becomesReady(page);
   await setNumber(page, "Max tokens", "400");
   await page.getByRole("button", { name: "Generate" }).click();
-  await page.locator("#output .text:not(:empty)").waitFor();
+  // More than two tokens.
+  await page.locator("#output .text", { hasText: /( \w+){6}/ }).waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await page.locator("#output[aria-busy=false]").waitFor();
   const stopped = await page.locator("#output").textContent();

@@ -29,7 +29,7 @@ beforeAll(async () => {
   await new Promise<void>((ready) => upstream.listen(0, "127.0.0.1", ready));
   const remote = new URL(`http://127.0.0.1:${(upstream.address() as AddressInfo).port}/models/`);
   const pages = new Map([["index.html", "<p>page"]]);
-  server = await startPageServer({ pages, mounts: {}, remote, logitsFile });
+  server = await startPageServer({ pages, mounts: {}, remote, uploads: { "/logits": logitsFile } });
 });
 afterAll(() => {
   server.close();
@@ -71,6 +71,10 @@ test("does not reach beyond the model's folder", async () => {
   for (const path of ["/etc", "http://127.0.0.1:1/x", "/models/../etc"]) {
     expect((await fetch(`${server.origin}/remote/${path}`)).status, path).toBe(404);
   }
+});
+
+test("takes no upload that has no file", async () => {
+  expect((await fetch(`${server.origin}/trace`, { method: "POST", body: "{}" })).status).toBe(404);
 });
 
 test("writes posted logits byte by byte", async () => {

@@ -60,6 +60,21 @@ onGpu("embed", (gpu) => {
   test("one token at a later position", () =>
     embedded({ type: "Q8_0", cols: 64, split: [7], tokens: [6], position: 9 }));
 
+  test("the token that a head has drawn, into row 0", async () => {
+    const page = new WeightPage(seeded(7));
+    const { type, base, values } = page.matrix("F32", 6, 64);
+    const table = [{ buffer: storage(gpu(), "table", page.bytes()), type, base, rows: 6, cols: 64 }];
+    const tokens = storage(gpu(), "tokens", Uint32Array.of(0, 1, 2, 3, 4, 5, 0, 1));
+    for (const params of [
+      { position: 4, tokens: 1 },
+      { position: 1, row: 3, tokens: 4 },
+    ]) {
+      const x = poisoned(gpu(), "x", 64);
+      await runSteps(gpu(), embed(gpu(), { table, tokens, x, scale: 1, next: true }), params);
+      expectExact(await outputFloats(gpu(), x, 64), reference(values, 64, [5]));
+    }
+  });
+
   test("a scale", () =>
     embedded({ type: "Q6_K", cols: 512, split: [3, 3], tokens: [5, 1], scale: Math.sqrt(512) }));
 

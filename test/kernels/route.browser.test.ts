@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ABSENT, DAMAGED, route } from "../../src/kernels/route.ts";
+import { ABSENT, DAMAGED, ELSEWHERE, route } from "../../src/kernels/route.ts";
 import { route as reference } from "../reference/index.ts";
 import { expectClose, guarded, onGpu, outputWords, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
@@ -8,7 +8,7 @@ import { unpackRoutes } from "./routes.ts";
 /** WGSL's exp is good to a few units in the last place for the logits a router makes. */
 const TOLERANCE = 1e-6;
 
-const LAYER = 11;
+const SITE = 11;
 const LOWEST = -3.4028234e38;
 
 interface Case {
@@ -20,6 +20,8 @@ interface Case {
   readonly weightScale?: number;
   /** Experts without a slot. */
   readonly absent?: readonly number[];
+  /** Experts that another wave computes. */
+  readonly elsewhere?: readonly number[];
   /** The fault word before. */
   readonly fault?: number;
 }
@@ -29,15 +31,17 @@ onGpu(
   (gpu) => {
     /** Checks experts, slots, weights and counts; gives back the experts and the fault word. */
     async function routed(args: Case) {
-      const { experts, topK, logits, renormalise = true, weightScale = 1, absent = [] } = args;
+      const { experts, topK, logits, renormalise = true, weightScale = 1 } = args;
+      const { absent = [], elsewhere = [] } = args;
       const tokens = logits.length / experts;
-      const slots = Array.from({ length: experts }, (_, e) =>
-        absent.includes(e) ? ABSENT : (e + 3) % experts,
-      );
+      const slots = Array.from({ length: experts }, (_, e) => {
+        if (elsewhere.includes(e)) return ELSEWHERE;
+        return absent.includes(e) ? ABSENT : (e + 3) % experts;
+      });
       // The site's row lies behind another's.
       const offset = gpu().device.limits.minStorageBufferOffsetAlignment;
       const rows = new Uint32Array(offset / 4 + 1 + experts).fill(ABSENT);
-      rows.set([LAYER, ...slots], offset / 4);
+      rows.set([SITE, ...slots], offset / 4);
       const pageTable = { buffer: storage(gpu(), "page table", rows), offset, size: 4 * (1 + experts) };
       const routes = poisoned(gpu(), "routes", 3 * tokens * topK);
       const counts = poisoned(gpu(), "counts", tokens);
@@ -103,8 +107,8 @@ onGpu(
 
     test("an expert without a slot that is chosen is a fault", async () => {
       const logits = Float32Array.from([0, 1, 2, 3, 3, 2, 1, 0]);
-      expect(await routed({ experts: 4, topK: 2, logits, absent: [2] })).toMatchObject({ fault: LAYER });
-      expect(await routed({ experts: 4, topK: 2, logits, absent: [0, 1] })).toMatchObject({ fault: LAYER });
+      expect(await routed({ experts: 4, topK: 2, logits, absent: [2] })).toMatchObject({ fault: SITE });
+      expect(await routed({ experts: 4, topK: 2, logits, absent: [0, 1] })).toMatchObject({ fault: SITE });
     });
 
     test("an expert without a slot that is not chosen is none", async () => {
@@ -112,11 +116,21 @@ onGpu(
       expect(await routed({ experts: 4, topK: 2, logits, absent: [0, 1] })).toMatchObject({ fault: ABSENT });
     });
 
-    test("the lowest layer's fault is kept", async () => {
+    test("an expert that another wave computes is none, and its slot is passed on", async () => {
+      const logits = Float32Array.from([0, 1, 2, 3, 3, 2, 1, 0]);
+      expect(await routed({ experts: 4, topK: 2, logits, elsewhere: [2, 0] })).toMatchObject({
+        fault: ABSENT,
+      });
+      expect(await routed({ experts: 4, topK: 2, logits, elsewhere: [2], absent: [1] })).toMatchObject({
+        fault: SITE,
+      });
+    });
+
+    test("the lowest site's fault is kept", async () => {
       const logits = Float32Array.from([0, 1, 2, 3]);
       const missing = { experts: 4, topK: 2, logits, absent: [3] };
-      expect(await routed({ ...missing, fault: LAYER - 2 })).toMatchObject({ fault: LAYER - 2 });
-      expect(await routed({ ...missing, fault: LAYER + 2 })).toMatchObject({ fault: LAYER });
+      expect(await routed({ ...missing, fault: SITE - 2 })).toMatchObject({ fault: SITE - 2 });
+      expect(await routed({ ...missing, fault: SITE + 2 })).toMatchObject({ fault: SITE });
     });
   },
   true,

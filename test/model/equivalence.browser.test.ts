@@ -69,13 +69,13 @@ describe("buffers no larger than a binding may be", () => {
 
   beforeAll(async () => {
     whole = await open(smallModel());
-    expect(whole.buffers.get("experts of layer 0")).toHaveLength(1);
+    expect(whole.buffers.get("experts of site 0")).toHaveLength(1);
   });
 
   test("8 experts in buffers of 3, 3 and 2: the same bits", async () => {
     const pageBytes = whole.pages.sites[0]?.[0]?.bytes ?? 0;
     const split = await open(smallModel(), undefined, { maxBindingBytes: 3 * pageBytes + 4 });
-    expect(split.buffers.get("experts of layer 0")).toHaveLength(3);
+    expect(split.buffers.get("experts of site 0")).toHaveLength(3);
     const prompt = smallPrompt.slice(0, 20);
     expectBitEqual(await prefillLogits(split, prompt), await prefillLogits(whole, prompt));
     expectBitEqual(await decodeLogits(split, prompt), await decodeLogits(whole, prompt));

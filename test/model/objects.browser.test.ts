@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
+import { decodeTrace } from "../../src/experts/trace.ts";
 import { collect, loadInline, smallCase, smallModel } from "../support/engine.ts";
 
 /** Every method of WebGPU that makes an object which could be made before the token loop. */
@@ -68,8 +69,9 @@ test("no token makes an object: neither the prompt's nor ten decoded ones", asyn
   await model.dispose();
 });
 
-test("one readback for the prompt, however many chunks, and one for eight decoded tokens", async () => {
+test("fully resident: one readback for the prompt, however many chunks, and one for eight decoded tokens", async () => {
   const model = await loadInline(smallModel(), { tuning: { chunkTokens: 16 } });
+  await model.install();
   const calls = count([
     ["GPUBuffer", "mapAsync"],
     ["GPUQueue", "submit"],
@@ -79,7 +81,33 @@ test("one readback for the prompt, however many chunks, and one for eight decode
   expect(calls.get("mapAsync")).toBe(1);
   expect(await collect(stream)).toHaveLength(24);
   expect(calls.get("mapAsync")).toBe(1 + 24 / 8);
-  expect(calls.get("submit")).toBe(tokens.length / 16 + 1 + 24 / 8);
-  expect((await model.stats()).readbacksPerToken).toBe(1 / 8);
+  expect(calls.get("submit")).toBe(tokens.length / 16 + 24 / 8);
+  expect(await model.stats()).toMatchObject({
+    readbacksPerToken: 1 / 8,
+    expertHitRate: 1,
+    faultsPerToken: 0,
+  });
+  await model.dispose();
+});
+
+test("partly resident: one readback for each decoded token and one more for each fault", async () => {
+  const model = await loadInline(smallModel(), { memory: { gpuExperts: "50%" } });
+  expect(await collect(model.generateTokens(tokens, { maxTokens: 24 }))).toEqual(greedy);
+  const { readbacksPerToken, faultsPerToken, expertHitRate } = await model.stats();
+  expect(faultsPerToken).toBeGreaterThan(0);
+  expect(expertHitRate).toBeLessThan(1);
+  expect(readbacksPerToken).toBeCloseTo(1 + faultsPerToken, 10);
+  await model.dispose();
+});
+
+test("routes are kept: one readback for each decoded token, faults or none", async () => {
+  const model = await loadInline(smallModel(), { experts: { trace: true } });
+  await model.install();
+  const made = count(makers);
+  expect(await collect(model.generateTokens(tokens, { maxTokens: 24 }))).toEqual(greedy);
+  expect(await model.stats()).toMatchObject({ readbacksPerToken: 1, faultsPerToken: 0 });
+  expect(Object.fromEntries(made)).toEqual({});
+  const trace = decodeTrace(await model.trace());
+  expect(trace.tokens.map(({ id }) => id)).toEqual([...tokens, ...greedy.slice(0, -1)]);
   await model.dispose();
 });

@@ -210,12 +210,13 @@ describe("sizes", () => {
     expect(details).toEqual({ asked: 257, most: 256 });
   });
 
-  test("a budget one byte below what weights and cache take is refused with both numbers", () => {
-    const pageBytes = prepare(file, {}).pages.pages.reduce((sum, { bytes }) => sum + bytes, 0);
+  test("a budget one byte below what dense weights, cache and one expert of each layer take is refused with both numbers", () => {
+    const { denseGroups, sites } = prepare(file, {}).pages;
+    const pages = [...denseGroups.flat(), ...sites.flatMap((site) => site.slice(0, 1))];
     // 2 layers of keys and values, 2 heads of 64 floats each.
-    const needed = pageBytes + 256 * 2 * 2 * 2 * 64 * 4;
-    expect(prepare(file, { gpuBytes: needed }).sizes.context).toBe(256);
-    const { details } = failureOf("out-of-memory", () => prepare(file, { gpuBytes: needed - 1 }));
+    const needed = pages.reduce((sum, { bytes }) => sum + bytes, 0) + 256 * 2 * 2 * 2 * 64 * 4;
+    expect(prepare(file, { memory: { gpu: needed } }).sizes.context).toBe(256);
+    const { details } = failureOf("out-of-memory", () => prepare(file, { memory: { gpu: needed - 1 } }));
     expect(details).toEqual({ needed, budget: needed - 1 });
   });
 });

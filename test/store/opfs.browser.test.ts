@@ -35,6 +35,8 @@ async function open(name: string, place: Place | "auto" = "opfs", from = tab): P
     model: (id) => remote.model(id),
     putModel: (record) => remote.putModel(record),
     dropModel: (id) => remote.dropModel(id),
+    learned: (id) => remote.learned(id),
+    putLearned: (id, record) => remote.putLearned(id, record),
     page: (id, index) => remote.page(id, index),
     sums: (id) => remote.sums(id),
     putPage: (id, index, bytes, sum) => remote.putPage(id, index, bytes, sum),
@@ -183,6 +185,28 @@ describe("the page file", () => {
     db.close();
     await open(name);
     expect(await placesOf(name)).toEqual({ "a,0": "0+256" });
+    await closeAll();
+    expect(await tab.sizeOf(name)).toBe(256);
+  });
+
+  test("a catalogue of an older version is emptied, and the room its pages had is free", async () => {
+    const name = newName();
+    const older = await openDB(name, 2, {
+      upgrade(db) {
+        for (const store of ["models", "pages", "sums", "choices"]) db.createObjectStore(store);
+      },
+    });
+    await older.put("sums", { bytes: 256, layout: "", sha256: "", extent: { offset: 0, bytes: 256 } }, [
+      "a",
+      0,
+    ]);
+    older.close();
+    await (await open(name)).close();
+    await tab.overwrite(name, 0, new Uint8Array(1000));
+    const backend = await open(name);
+    expect(await placesOf(name)).toEqual({});
+    await put(backend, "a", 1, bytesOf(1));
+    expect(await placesOf(name)).toEqual({ "a,1": "0+256" });
     await closeAll();
     expect(await tab.sizeOf(name)).toBe(256);
   });

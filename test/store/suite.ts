@@ -8,6 +8,7 @@ import { ModelStore } from "../../src/store/model_store.ts";
 import { expectBytes } from "../support/bytes.ts";
 import { FakeNetwork } from "./fake_network.ts";
 import { installSuite } from "./install_suite.ts";
+import { learnedSuite } from "./learned_suite.ts";
 import { large, modelBytes, modelPages, pageBytes, small } from "./test_model.ts";
 
 /** A place that can be opened several times, as by several visits to a page. */
@@ -134,7 +135,10 @@ export function storeSuite(name: string, makeDisk: () => Promise<Disk>): void {
       expect(network.requests).toBe(24);
       expect(network.parallel).toBe(4);
       const batches = 12 * (pages[0]?.bytes ?? 0);
-      expect((await store.stats()).hostBytesPeak).toBeLessThanOrEqual(batches + 4 * 80 * 1024);
+      const { hostBytesPeak } = await store.stats();
+      expect(hostBytesPeak).toBeGreaterThan(batches);
+      // Each page may have a copy that is being written.
+      expect(hostBytesPeak).toBeLessThanOrEqual(2 * batches + 4 * 80 * 1024);
     });
 
     test("two reads of a page fetch it once", async () => {
@@ -353,6 +357,7 @@ export function storeSuite(name: string, makeDisk: () => Promise<Disk>): void {
     });
 
     installSuite({ network: () => network, disk: () => disk, visit, expectPages });
+    learnedSuite({ network: () => network, disk: () => disk, visit, expectPages });
 
     test("the back end forgets what it is told to", async () => {
       const backend = await disk.open();
@@ -365,11 +370,14 @@ export function storeSuite(name: string, makeDisk: () => Promise<Disk>): void {
       ] as const) {
         await backend.putPage(model, index, bytes, sum);
       }
+      for (const model of ["a", "b"]) await backend.putLearned(model, { layout: "x", learned: model });
       await backend.dropPage("a", 0);
       expect(await backend.page("a", 0)).toEqual({ bytes: undefined, sum: undefined });
       expect(await backend.page("a", 1)).toMatchObject({ bytes, sum });
       await backend.dropModel("a");
       expect(await backend.page("a", 1)).toEqual({ bytes: undefined, sum: undefined });
+      expect(await backend.learned("a")).toBeUndefined();
+      expect(await backend.learned("b")).toEqual({ layout: "x", learned: "b" });
       expect(await backend.page("b", 0)).toMatchObject({ bytes, sum });
       expect(Array.from(await backend.sums("b"), ([index, { sha256 }]) => [index, sha256])).toEqual([
         [0, sum.sha256],

@@ -40,6 +40,8 @@ test("a store behind a port: open, plan, read with transferred buffers, close", 
   expect(await store.missing(id)).toEqual([1, 3]);
   await store.install(id, [3, 2, 1]);
   expect(await store.missing(id)).toEqual([]);
+  await store.remember(id, { uses: [[1, 2]] });
+  expect(await store.recall(id)).toEqual({ uses: [[1, 2]] });
   store.abort(id);
   expect(await store.stats()).toMatchObject({ bytesFetched: 0, storageFull: false });
   await store.close(id);

@@ -4,11 +4,11 @@ import { SluiceError, type SluiceErrorCode } from "../../src/errors.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { type InlineOptions, loadModelInline } from "../../src/inline.ts";
 import type { Model } from "../../src/language_model.ts";
-import { loadRunner, type ModelOptions, type Prepared, prepare } from "../../src/model/load.ts";
-import type { Runner } from "../../src/model/runner.ts";
+import { type Loaded, loadRunner, type ModelOptions, type Prepared, prepare } from "../../src/model/load.ts";
 import { specOf } from "../../src/source/spec.ts";
 import { MemoryBackend } from "../../src/store/memory.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
+import type { StoreService } from "../../src/store/service.ts";
 import { fixture, type GoldenCase, goldenCase, nmse, readBytes } from "./golden.ts";
 import { downloadWords, requestAdapter } from "./gpu.ts";
 
@@ -55,38 +55,52 @@ export async function expectGolden(model: Model, golden: GoldenCase, most = 1e-6
   expect(await collect(model.generateTokens(tokens, { maxTokens: greedy.length }))).toEqual(greedy);
 }
 
-/** A model's runner, and the GPU buffers the model was given, by label. */
-export interface OpenRunner extends Prepared {
+/** A model's runner and pager, and the GPU buffers the model was given, by label. */
+export interface OpenRunner extends Prepared, Loaded {
   readonly gpu: Gpu;
-  readonly runner: Runner;
   readonly buffers: ReadonlyMap<string, readonly GPUBuffer[]>;
 }
 
-/** Loads a model as the engine does, leaving what the engine hides in reach. */
+/** Loads a model as the engine does, leaving what the engine hides in reach. All experts that have room are there. */
 export async function openRunner(
   gpu: Gpu,
   source: URL | File,
   options: ModelOptions = {},
 ): Promise<OpenRunner> {
-  const place = source instanceof File ? source : await sourceOf(source);
-  const store = new ModelStore(new MemoryBackend(0));
-  const { id, file } = await store.open(specOf(place));
-  const prepared = prepare(file, options);
-  const buffers = recordBuffers(gpu);
-  const runner = await loadRunner(gpu, store, id, prepared, () => {}, new AbortController().signal);
-  await store.close(id);
-  return { ...prepared, gpu, runner, buffers };
+  const open = await openCold(gpu, source, options);
+  while (await open.pager.fill(Number.POSITIVE_INFINITY));
+  return open;
 }
 
-function recordBuffers(gpu: Gpu): Map<string, GPUBuffer[]> {
+/** The same, with no expert there. @param store for tests of what a store may do */
+export async function openCold(
+  gpu: Gpu,
+  source: URL | File,
+  options: ModelOptions = {},
+  store: StoreService = new ModelStore(new MemoryBackend(0)),
+): Promise<OpenRunner> {
+  const place = source instanceof File ? source : await sourceOf(source);
+  const { id, file } = await store.open(specOf(place));
+  const prepared = prepare(file, options);
+  const { buffers, stop } = recordBuffers(gpu);
+  const loaded = await loadRunner(gpu, store, id, prepared, () => {}, new AbortController().signal);
+  stop();
+  return { ...prepared, ...loaded, gpu, buffers };
+}
+
+function recordBuffers(gpu: Gpu) {
   const buffers = new Map<string, GPUBuffer[]>();
-  const create = gpu.buffer.bind(gpu);
+  const { buffer: original } = gpu;
+  const create = original.bind(gpu);
   gpu.buffer = (label, bytes, usage) => {
     const buffer = create(label, bytes, usage);
     buffers.set(label, [...(buffers.get(label) ?? []), buffer]);
     return buffer;
   };
-  return buffers;
+  const stop = () => {
+    gpu.buffer = original;
+  };
+  return { buffers, stop };
 }
 
 const greedy = { temperature: 0, topK: 0, topP: 1, seed: 0 };

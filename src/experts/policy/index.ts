@@ -1,3 +1,4 @@
+import type { PolicyName } from "../../api.ts";
 import { arc } from "./arc.ts";
 import { farthest } from "./farthest.ts";
 import { lfu } from "./lfu.ts";
@@ -15,6 +16,6 @@ export const POLICIES = {
   weighted: (site) => weighted(site),
   arc,
   farthest: farthest((site) => weighted(site)),
-} as const satisfies Readonly<Record<string, PolicyFactory>>;
+} as const satisfies Readonly<Record<PolicyName, PolicyFactory>>;
 
-export type PolicyName = keyof typeof POLICIES;
+export type { PolicyName };

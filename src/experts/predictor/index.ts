@@ -1,3 +1,4 @@
+import type { PredictorName } from "../../api.ts";
 import { combined } from "./combined.ts";
 import { type KnownRoutes, known } from "./known.ts";
 import { lastToken } from "./last_token.ts";
@@ -22,6 +23,6 @@ export const PREDICTORS = {
   path: ({ model, saved }) => path(model, saved),
   "next-gate+path": ({ model, saved }) => combined(nextGate(model, saved), path(model, saved)),
   known: ({ known: routes }) => (routes === undefined ? none() : known(routes)),
-} as const satisfies Readonly<Record<string, (sources: PredictorSources) => Predictor>>;
+} as const satisfies Readonly<Record<PredictorName, (sources: PredictorSources) => Predictor>>;
 
-export type PredictorName = keyof typeof PREDICTORS;
+export type { PredictorName };

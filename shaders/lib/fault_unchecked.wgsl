@@ -1,0 +1,4 @@
+// Where no expert can be without a slot.
+fn stopped() -> bool {
+  return false;
+}

@@ -1,0 +1,220 @@
+import type { Guess, PolicyFactory } from "./policy/policy.ts";
+import { ExpertPool, type PoolSite, type PoolState } from "./pool.ts";
+import type { Predictor, PredictorState, Ranking } from "./predictor/predictor.ts";
+import { prefillMode, ringGuesses } from "./prefill.ts";
+import type { RouteRows } from "./routes.ts";
+import { ExpertStream, type StreamParts, type StreamSite } from "./stream.ts";
+import { traceHeader, traceLine } from "./trace.ts";
+
+/** Below any guess: what the ring and `fill` bring need not be likely. */
+const ANY = 0;
+
+/** What a site's latest token weighs in how likely it misses. */
+const RECENT = 0.1;
+/** How likely a site misses before anything is known of it. */
+const UNKNOWN = 0.5;
+
+export type PagerSite = PoolSite & StreamSite;
+
+export interface PagerParts extends Omit<StreamParts, "sites" | "pool"> {
+  readonly sites: readonly PagerSite[];
+  readonly policy: PolicyFactory;
+  readonly predictor: Predictor;
+  /** Of an earlier run of the same model. */
+  readonly saved?: PoolState | undefined;
+  readonly keepsTrace: boolean;
+}
+
+/** Counted since the load, prompts included. */
+export interface PagingCounters {
+  /** Experts that tokens asked for, site by site; a chunk of a prompt asks for each of its experts once. */
+  readonly expertsNeeded: number;
+  /** Of those, the ones that had no slot, or not yet. */
+  readonly expertsMissed: number;
+  readonly faults: number;
+  /** Bytes of pages that a program had to wait for. */
+  readonly bytesStalled: number;
+}
+
+/** What the engine remembers of a model from one load to the next. */
+export interface Learned {
+  readonly pool: PoolState;
+  readonly predictors: PredictorState;
+}
+
+/**
+ * Leads a model's programs through experts that do not all fit: what a program found absent is brought, what later sites
+ * will need is brought early, and what was used is learned from.
+ *
+ * For each replay: `startToken` or `startChunk`; at every stop `stopped`, for each of its waves `plan`, and `expect`; at the
+ * end `finished`.
+ */
+export class Pager {
+  readonly stream: ExpertStream;
+  readonly keepsTrace: boolean;
+  readonly #sites: readonly PagerSite[];
+  readonly #pool: ExpertPool;
+  readonly #predictor: Predictor;
+  readonly #counters = { expertsNeeded: 0, expertsMissed: 0, faults: 0, bytesStalled: 0 };
+  readonly #trace: string[];
+  /** Per site; 1 is always. */
+  readonly #missChances: number[];
+  /** Counts replays, as the pool counts tokens. */
+  #token = 0;
+  #id = -1;
+  /** Sites whose route the pool has been told. */
+  #sitesUsed = 0;
+  /** Tokens of the chunk in hand if all experts of the next site are worth bringing. */
+  #ringTokens = 0;
+
+  constructor(parts: PagerParts) {
+    const { sites, policy, predictor, saved } = parts;
+    this.#sites = sites;
+    this.#pool = new ExpertPool(sites, policy, saved);
+    this.#predictor = predictor;
+    this.stream = new ExpertStream({ ...parts, pool: this.#pool });
+    this.keepsTrace = parts.keepsTrace;
+    this.#missChances = sites.map(({ slots, experts }) => (slots < experts ? UNKNOWN : 0));
+    this.#trace = [traceHeader(sites.map(({ experts, topK, pageBytes }) => ({ experts, topK, pageBytes })))];
+  }
+
+  get counters(): PagingCounters {
+    return { ...this.#counters };
+  }
+
+  /** How likely a program stops at a site, by how it has lately been. */
+  missChance(site: number): number {
+    return this.#missChances[site] ?? 0;
+  }
+
+  /** Of the expert bytes brought early, the share that gave up its slot unused. */
+  get prefetchWaste(): number {
+    const { bytesLoaded, bytesStalled, bytesWasted } = this.#pool.counters;
+    const early = bytesLoaded - bytesStalled;
+    return early > 0 ? bytesWasted / early : 0;
+  }
+
+  /** A token before its program is submitted. @param ahead what routers said of its embedding */
+  startToken(id: number, ahead: readonly Ranking[]): void {
+    this.#begin(id);
+    this.#prefetch(this.#predictor.start({ token: this.#token, id, ahead }));
+  }
+
+  /** A chunk of a prompt before its program is submitted. */
+  startChunk(tokens: number): void {
+    this.#begin(-1);
+    const mode = prefillMode(this.#withUses(), tokens);
+    this.#ringTokens = mode === "ring" ? tokens : 0;
+    this.#turnRing(0);
+  }
+
+  /**
+   * The program stopped at `site`: notes the routes that are new. A token also brings early what later sites will need.
+   * @returns sets of experts that fit the slots; the site is done when each was brought and computed.
+   */
+  stopped(site: number, routes: RouteRows): number[][] {
+    const needed = routes.needed(site);
+    const missed = needed.filter((expert) => !this.stream.isThere(site, expert));
+    this.#counters.faults++;
+    this.#counters.expertsMissed += missed.length;
+    this.#counters.bytesStalled += missed.length * (this.#sites[site]?.pageBytes ?? 0);
+    this.#use(site + 1, routes);
+    this.#missChances[site] = this.missChance(site) + RECENT;
+    return this.#pool.waves(site, needed);
+  }
+
+  /** Starts to bring a wave; `stream.arrival` tells when it is there. */
+  plan(site: number, wave: readonly number[]): void {
+    this.stream.start(this.#pool.plan(site, wave, this.#token), false);
+  }
+
+  /** Brings early what sites past `site` will need. @param ahead what their routers say of its input */
+  expect(site: number, routes: RouteRows, ahead: readonly Ranking[]): void {
+    if (this.#ringTokens > 0) this.#turnRing(site + 1);
+    if (routes.tokens > 1) return;
+    const known = { token: this.#token, id: this.#id, site, routes: routes.routes(0, site + 1), ahead };
+    this.#prefetch(this.#predictor.fault(known));
+  }
+
+  /** The program reached its end. @param ids of its tokens @param ahead of each token, for the trace */
+  finished(ids: readonly number[], routes: RouteRows, ahead: readonly Ranking[] = []): void {
+    this.#use(this.#sites.length, routes);
+    for (const [t, id] of ids.entries()) {
+      const token = { id, routes: routes.routes(t) };
+      this.#predictor.learn({ ...token, token: this.#token });
+      if (this.keepsTrace) this.#trace.push(traceLine(this.#sites, { ...token, ahead }));
+    }
+    this.#pool.release();
+  }
+
+  /** Tokens ran that could not miss anything. */
+  ranResident(tokens: number): void {
+    const each = this.#sites.reduce((sum, { topK }) => sum + topK, 0);
+    this.#counters.expertsNeeded += tokens * each;
+  }
+
+  /** Brings experts into free slots, most used first, as long as they fit a batch; false if there is nothing to bring. */
+  async fill(batchBytes: number): Promise<boolean> {
+    const guesses = this.#withUses().flatMap(({ uses, slots, experts, pageBytes }, site) => {
+      if (slots < experts) return [];
+      const absent = Array.from({ length: experts }, (_, expert) => expert).filter(
+        (expert) => !this.stream.isThere(site, expert),
+      );
+      return absent.map((expert) => ({ site, expert, pageBytes, uses: uses[expert] ?? 0 }));
+    });
+    guesses.sort((a, b) => b.uses - a.uses || a.site - b.site || a.expert - b.expert);
+    let bytes = 0;
+    const batch = guesses.filter(({ pageBytes }, i) => {
+      bytes += pageBytes;
+      return i === 0 || bytes <= batchBytes;
+    });
+    const token = this.#token;
+    const wanted = batch.map(({ site, expert }) => ({ site, expert, token, score: 1 }));
+    this.#prefetch(wanted, ANY);
+    await Promise.all(wanted.map(({ site, expert }) => this.stream.arrival(site, [expert], false)));
+    return batch.length > 0;
+  }
+
+  /** For the next load of the same model. */
+  save(): Learned {
+    return { pool: this.#pool.save(), predictors: this.#predictor.save?.() ?? {} };
+  }
+
+  /** The routes of all tokens so far, as a trace file. */
+  trace(): string {
+    return this.#trace.join("");
+  }
+
+  #begin(id: number): void {
+    // One that was aborted left its wave behind.
+    this.#pool.release();
+    this.#token++;
+    this.#id = id;
+    this.#sitesUsed = 0;
+    this.#ringTokens = 0;
+  }
+
+  #use(end: number, routes: RouteRows): void {
+    for (; this.#sitesUsed < end; this.#sitesUsed++) {
+      const needed = routes.needed(this.#sitesUsed);
+      this.#counters.expertsNeeded += needed.length;
+      this.#pool.use(this.#sitesUsed, needed, this.#token);
+      this.#missChances[this.#sitesUsed] = this.missChance(this.#sitesUsed) * (1 - RECENT);
+    }
+  }
+
+  #prefetch(guesses: readonly Guess[], floor?: number): void {
+    this.stream.start(this.#pool.prefetch(guesses, this.#token, floor), true);
+  }
+
+  #turnRing(site: number): void {
+    const info = this.#withUses()[site];
+    if (this.#ringTokens === 0 || info === undefined) return;
+    this.#prefetch(ringGuesses(site, info, this.#ringTokens, this.#token), ANY);
+  }
+
+  #withUses() {
+    const { uses } = this.#pool.save();
+    return this.#sites.map((site, s) => ({ ...site, uses: uses[s] ?? [] }));
+  }
+}

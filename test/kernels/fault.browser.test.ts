@@ -1,0 +1,190 @@
+import { expect, test } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import type { ParamValues } from "../../src/gpu/params.ts";
+import type { Step } from "../../src/gpu/program.ts";
+import { attention } from "../../src/kernels/attention.ts";
+import { combine } from "../../src/kernels/combine.ts";
+import { embed } from "../../src/kernels/embed.ts";
+import { expert_down } from "../../src/kernels/expert_down.ts";
+import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
+import { group, maxTiles } from "../../src/kernels/group.ts";
+import { matmul } from "../../src/kernels/matmul.ts";
+import type { PageMatrix } from "../../src/kernels/matrix.ts";
+import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
+import { rope_kv } from "../../src/kernels/rope_kv.ts";
+import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
+import { sample } from "../../src/kernels/sample.ts";
+import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
+import { normals, seeded } from "../support/random.ts";
+import { WeightPage } from "../support/weight_page.ts";
+import { makePool, type PoolSpec, pairArgs } from "./expert_pool.ts";
+import { packRoutes, randomExperts, routeSets } from "./routes.ts";
+
+/** A kernel with small inputs, the same at every call, and all buffers it may write. */
+interface Run {
+  readonly steps: readonly Step[];
+  readonly outputs: readonly GPUBuffer[];
+  readonly params?: Partial<ParamValues>;
+}
+
+const TOKENS = 3;
+const COLS = 64;
+const TOP_K = 2;
+const EXPERTS = 4;
+
+const floats = (gpu: Gpu, label: string, count: number) => storage(gpu, label, normals(seeded(count), count));
+
+function matrix(gpu: Gpu, rows: number, cols: number) {
+  const page = new WeightPage(seeded(rows));
+  const { type, base } = page.matrix("F32", rows, cols);
+  return { buffer: storage(gpu, "page", page.bytes()), type, base, rows, cols };
+}
+
+function routesOf(slotOf = (expert: number) => expert) {
+  const random = seeded(1);
+  return routeSets(random, TOP_K, randomExperts(random, TOKENS, TOP_K, EXPERTS), slotOf);
+}
+
+function expertArgs(gpu: Gpu, matrices: PoolSpec["matrices"], tile: number | undefined) {
+  const spec = { experts: EXPERTS, absent: [], segments: [EXPERTS], matrices, isScaled: false };
+  const { pageBytes, segments, matrices: placed, slotOf } = makePool(gpu, seeded(2), spec);
+  const [segment] = segments;
+  if (!segment) throw new Error("no segment");
+  return { ...pairArgs(gpu, routesOf(slotOf), EXPERTS, tile), pageBytes, segment, placed };
+}
+
+function gateUp(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
+  const shape = { type: "F32", rows: 40, cols: COLS } as const;
+  const { placed, ...args } = expertArgs(gpu, [shape, shape], tile);
+  const [gate, up] = placed as [PageMatrix, PageMatrix];
+  const hidden = poisoned(gpu, "hidden", TOKENS * TOP_K * shape.rows);
+  const x = floats(gpu, "x", TOKENS * COLS);
+  return { steps: [expert_gate_up(gpu, { ...args, gate, up, x, hidden, fault })], outputs: [hidden] };
+}
+
+function down(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
+  const { placed, ...args } = expertArgs(gpu, [{ type: "F32", rows: 40, cols: COLS }], tile);
+  const rows = poisoned(gpu, "rows", TOKENS * TOP_K * 40);
+  const hidden = floats(gpu, "hidden", TOKENS * TOP_K * COLS);
+  const step = expert_down(gpu, { ...args, down: placed[0] as PageMatrix, hidden, rows, fault });
+  return { steps: [step], outputs: [rows] };
+}
+
+function product(gpu: Gpu, fault: GPUBuffer | undefined, tile: number, tokens: number): Run {
+  const y = guarded(gpu, "y", normals(seeded(3), TOKENS * 70));
+  const args = { matrices: [matrix(gpu, 70, COLS)], x: floats(gpu, "x", 4 * COLS), y, tile, add: true };
+  return { steps: matmul(gpu, { ...args, fault }), outputs: [y], params: { tokens } };
+}
+
+/** By the kernel's stem and what tells its cases apart. */
+const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> = {
+  embed: (gpu, fault) => {
+    const x = poisoned(gpu, "x", TOKENS * COLS);
+    const tokens = storage(gpu, "tokens", Uint32Array.of(4, 0, 2, 1));
+    return { steps: embed(gpu, { table: [matrix(gpu, 5, COLS)], tokens, x, scale: 1, fault }), outputs: [x] };
+  },
+  rmsnorm: (gpu, fault) => {
+    const y = poisoned(gpu, "y", TOKENS * COLS);
+    const weight = { buffer: floats(gpu, "page", COLS), base: 0, length: COLS };
+    const x = floats(gpu, "x", TOKENS * COLS);
+    return { steps: [rmsnorm(gpu, { weight, epsilon: 1e-5, x, y, fault })], outputs: [y] };
+  },
+  "matmul of one token": (gpu, fault) => product(gpu, fault, 1, 1),
+  "matmul of several": (gpu, fault) => product(gpu, fault, 2, TOKENS),
+  rope_kv: (gpu, fault) => {
+    const shape = { heads: 2, kvHeads: 1, headSize: 32, rotary: 32, interleaved: false, context: 8 };
+    const norm = { buffer: floats(gpu, "page", 32), base: 0, length: 32 };
+    const outputs = {
+      q: poisoned(gpu, "q", TOKENS * 64),
+      keys: poisoned(gpu, "keys", 8 * 32),
+      values: poisoned(gpu, "values", 8 * 32),
+    };
+    const inputs = { qkv: floats(gpu, "qkv", TOKENS * 128), table: floats(gpu, "table", 8 * 32) };
+    const args = { ...shape, ...inputs, ...outputs, normQ: norm, normK: norm, epsilon: 1e-5, fault };
+    return { steps: [rope_kv(gpu, args)], outputs: Object.values(outputs) };
+  },
+  attention: (gpu, fault) => {
+    const out = poisoned(gpu, "out", TOKENS * 64);
+    const [q, keys, values] = [
+      floats(gpu, "q", 4 * 64),
+      floats(gpu, "keys", 8 * 32),
+      floats(gpu, "values", 8 * 32),
+    ];
+    const shape = { heads: 2, kvHeads: 1, headSize: 32, context: 8, scale: 0.2, tile: 2 };
+    return { steps: [attention(gpu, { ...shape, q, keys, values, out, fault })], outputs: [out] };
+  },
+  group: (gpu, fault) => {
+    const routes = routesOf();
+    const outputs = {
+      tiles: poisoned(gpu, "tiles", 3 * maxTiles(TOKENS, TOP_K, EXPERTS, 2)),
+      pairs: poisoned(gpu, "pairs", TOKENS * TOP_K),
+    };
+    const inputs = {
+      routes: storage(gpu, "routes", packRoutes(routes)),
+      counts: storage(gpu, "counts", routes.counts),
+    };
+    const shape = { experts: EXPERTS, topK: TOP_K, tile: 2, maxTokens: TOKENS };
+    const steps = [group(gpu, { ...shape, ...inputs, ...outputs, fault })];
+    return { steps, outputs: Object.values(outputs) };
+  },
+  "expert_gate_up pair by pair": gateUp,
+  "expert_gate_up grouped": (gpu, fault) => gateUp(gpu, fault, 2),
+  "expert_down pair by pair": down,
+  "expert_down grouped": (gpu, fault) => down(gpu, fault, 2),
+  combine: (gpu, fault) => {
+    const x = guarded(gpu, "x", normals(seeded(4), TOKENS * COLS));
+    const routes = routesOf();
+    const inputs = {
+      rows: floats(gpu, "rows", TOKENS * TOP_K * COLS),
+      routes: storage(gpu, "routes", packRoutes(routes)),
+      counts: storage(gpu, "counts", routes.counts),
+    };
+    return { steps: [combine(gpu, { cols: COLS, topK: TOP_K, ...inputs, x, fault })], outputs: [x] };
+  },
+  sample: (gpu, fault) => {
+    const tokens = poisoned(gpu, "tokens", 4);
+    const logits = floats(gpu, "logits", 300);
+    const params = { temperature: 0.7, top_k: 20, top_p: 0.9 };
+    return { steps: [sample(gpu, { vocabulary: 300, logits, tokens, fault })], outputs: [tokens], params };
+  },
+};
+
+/** `route` writes the fault word; the gates' kernels have tests of their own. */
+const exempt = ["next_gate", "pack_gate", "route"];
+
+test("every kernel that must stop is here", () => {
+  const stems = Object.keys(import.meta.glob("../../shaders/*.wgsl")).map((path) =>
+    path.replace(/^.*\/(.*)\.wgsl$/, "$1"),
+  );
+  const here = new Set(Object.keys(kernels).map((name) => name.replace(/ .*/, "")));
+  expect([...here].sort()).toEqual(stems.filter((stem) => !exempt.includes(stem)).sort());
+});
+
+onGpu(
+  "fault",
+  (gpu) => {
+    const contents = (buffers: readonly GPUBuffer[]) =>
+      Promise.all(buffers.map((buffer) => downloadWords(gpu(), buffer)));
+
+    test.each(Object.entries(kernels))("%s", async (_, make) => {
+      /** What the outputs hold before and after a run with this fault word. */
+      const run = async (word: number | undefined) => {
+        const fault = word === undefined ? undefined : storage(gpu(), "fault", Uint32Array.of(word));
+        const { steps, outputs, params } = make(gpu(), fault);
+        const before = await contents(outputs);
+        await runSteps(gpu(), steps, params ?? { tokens: TOKENS });
+        return { before, after: await contents(outputs) };
+      };
+      const usual = await run(undefined);
+      usual.after.forEach((words, i) => {
+        expect(words).not.toEqual(usual.before[i]);
+      });
+      expect((await run(ABSENT)).after).toEqual(usual.after);
+      for (const word of [0, 7, DAMAGED]) {
+        const { before, after } = await run(word);
+        expect(after).toEqual(before);
+      }
+    });
+  },
+  true,
+);
