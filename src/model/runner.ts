@@ -226,6 +226,7 @@ export class Runner {
     let split = sites[0]?.route ?? 0;
     let end = steps.length;
     let bringEarly = start;
+    let stoppedAt = -1;
     for (;;) {
       const seen = await this.#gpu.checked(() => {
         const staging = this.#seen.take();
@@ -253,6 +254,8 @@ export class Runner {
         bringEarly = () => {};
         continue;
       }
+      if (fault <= stoppedAt) throw new Error(`site ${fault} misses experts that were brought to it`);
+      stoppedAt = fault;
       const { route, combine } = sites[fault] as Program["sites"][number];
       const waves = this.#pager.stopped(fault, routes);
       await this.#computeWaves(waves, fault, steps.slice(route, combine), chunk, signal);

@@ -90,6 +90,28 @@ describe("every policy with every predictor, at a quarter of the experts and at 
   );
 });
 
+test.each([
+  ["shallow-first", [8, 1]],
+  ["even", [5, 4]],
+] as const)("slots shared out %s: the bits of the resident model", async (capacity, slots) => {
+  const resident = await openRunner(gpu, smallModel(), options({}));
+  const pageBytes = resident.pages.sites[0]?.[0]?.bytes ?? 0;
+  const paged = await openCold(gpu, smallModel(), options({ gpuExperts: 9 * pageBytes }, { capacity }));
+  const sizes = slots.map((_, site) => paged.buffers.get(`experts of site ${site}`)?.[0]?.size);
+  expect(sizes).toEqual(slots.map((count) => count * pageBytes));
+  await expectSameBits(paged, resident, small.slice(0, 2 * CHUNK + 1));
+});
+
+test("5 slots in buffers of 3 and 2: the bits of the resident model", async () => {
+  const resident = await openRunner(gpu, smallModel(), options({}));
+  const pageBytes = resident.pages.sites[0]?.[0]?.bytes ?? 0;
+  const narrow = await openGpu({ maxBindingBytes: 3 * pageBytes + 4 });
+  const paged = await openCold(narrow, smallModel(), options({ gpuExperts: "63%" }));
+  expect(paged.buffers.get("experts of site 0")).toHaveLength(2);
+  await expectSameBits(paged, resident, small.slice(0, 2 * CHUNK + 1));
+  narrow.destroy();
+});
+
 describe("a store that is late, and fails", () => {
   const prompt = small.slice(0, 2 * CHUNK + 1);
   let resident: OpenRunner;
