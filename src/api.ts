@@ -30,11 +30,16 @@ export type PolicyName = "lru" | "lfu" | "weighted" | "arc" | "farthest";
 /** What brings experts before they are asked for; see `src/experts/predictor`. */
 export type PredictorName = "none" | "last-token" | "next-gate" | "path" | "next-gate+path" | "known";
 
+/** How layers share the slots; see `src/experts/capacity.ts`. */
+export type CapacityPlan = "even" | "shallow-first" | "measured";
+
 export interface ExpertOptions {
   /** Default `farthest`. */
   readonly policy?: PolicyName;
   /** Default `next-gate+path`. `known` guesses only where the model decides its routes early. */
   readonly predictor?: PredictorName;
+  /** Default `even`. `measured` goes by how often each expert was used in earlier loads. */
+  readonly capacity?: CapacityPlan;
   /** Keep the route of every token for `Model.trace`. Costs a readback per token. */
   readonly trace?: boolean;
 }

@@ -1,4 +1,5 @@
 export type {
+  CapacityPlan,
   ExpertOptions,
   GenerateOptions,
   LoadOptions,

@@ -1,4 +1,5 @@
 import type {
+  CapacityPlan,
   EngineGenerateOptions,
   EngineService,
   ExpertOptions,
@@ -31,6 +32,12 @@ const PREDICTORS: Readonly<Record<PredictorName, true>> = {
   path: true,
   "next-gate+path": true,
   known: true,
+};
+
+const CAPACITIES: Readonly<Record<CapacityPlan, true>> = {
+  even: true,
+  "shallow-first": true,
+  measured: true,
 };
 
 /** A loaded model: text in, text out. Made by `loadModel`. */
@@ -166,9 +173,10 @@ function checkMemory({ gpu, gpuExperts, host }: MemoryBudget = {}): void {
 }
 
 /** @throws SluiceError `bad-request` with the name and those there are */
-function checkExperts({ policy, predictor }: ExpertOptions = {}): void {
+function checkExperts({ policy, predictor, capacity }: ExpertOptions = {}): void {
   requireName("experts.policy", policy, POLICIES);
   requireName("experts.predictor", predictor, PREDICTORS);
+  requireName("experts.capacity", capacity, CAPACITIES);
 }
 
 function isShare(value: unknown): boolean {

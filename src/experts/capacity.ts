@@ -1,3 +1,4 @@
+import type { CapacityPlan } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 
 /** What sharing out slots needs to know of a site. */
@@ -11,11 +12,8 @@ export interface CapacitySite {
 /**
  * `even`: the same share of every site. `shallow-first`: one slot each, then all of site 0, then site 1, … (Fate: early
  * sites are predicted worst). `measured`: one each, then slot by slot where the next most used expert saves most.
- */
-export type CapacityPlan = "even" | "shallow-first" | "measured";
-
-/**
- * Slots per site, 1 to `experts`, whose pages together take at most `budgetBytes`.
+ *
+ * @returns slots per site, 1 to `experts`, whose pages together take at most `budgetBytes`.
  * @throws SluiceError `out-of-memory` if one slot per site does not fit.
  */
 export function shareSlots(

@@ -1,4 +1,4 @@
-import type { CapacityPlan } from "./capacity.ts";
+import type { CapacityPlan } from "../api.ts";
 import type { PolicyName } from "./policy/index.ts";
 import type { PredictorName } from "./predictor/index.ts";
 

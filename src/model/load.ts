@@ -1,4 +1,4 @@
-import type { EngineLoadOptions, ExpertOptions, MemoryBudget, Progress } from "../api.ts";
+import type { CapacityPlan, EngineLoadOptions, ExpertOptions, MemoryBudget, Progress } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 import { type CapacitySite, poolBytes, shareSlots } from "../experts/capacity.ts";
 import { DEFAULTS } from "../experts/defaults.ts";
@@ -102,7 +102,7 @@ export async function loadRunner(
     state: allocateState(gpu, plan, sizes),
   }));
   const sites = describeSites(plan, pages, learned);
-  const slots = await placeExperts(gpu, weights, sites, memory);
+  const slots = await placeExperts(gpu, weights, sites, memory, experts.capacity ?? DEFAULTS.capacity);
   const model = { sites };
   const pager = new Pager({
     sites: sites.map((site, s) => ({ ...site, slots: slots[s] as number })),
@@ -152,6 +152,7 @@ async function placeExperts(
   weights: Weights,
   sites: readonly CapacitySite[],
   { gpu: most, gpuExperts }: MemoryBudget,
+  capacity: CapacityPlan,
 ): Promise<number[]> {
   const least = poolBytes(
     sites,
@@ -167,7 +168,7 @@ async function placeExperts(
       ? Math.max(least, (all * Number.parseFloat(gpuExperts)) / 100)
       : gpuExperts;
   for (let budget = Math.min(all, left, asked ?? all); ; budget = Math.max(least, budget / 2)) {
-    const slots = shareSlots(sites, budget, DEFAULTS.capacity);
+    const slots = shareSlots(sites, budget, capacity);
     if (await gpu.allocate(() => weights.placeSites(slots))) return slots;
     if (budget > least) continue;
     throw new SluiceError("out-of-memory", `the GPU has no ${least} bytes for one expert of each layer`, {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { CapacityPlan } from "../../src/api.ts";
 import { SluiceError } from "../../src/errors.ts";
-import { type CapacityPlan, poolBytes, shareSlots } from "../../src/experts/capacity.ts";
+import { poolBytes, shareSlots } from "../../src/experts/capacity.ts";
 
 const sites = (count: number, experts = 8, pageBytes = 100) =>
   Array.from({ length: count }, () => ({ experts, pageBytes }));
