@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { GenerateOptions } from "../../src/api.ts";
+import type { GenerateOptions, LoadOptions, Progress } from "../../src/api.ts";
 import type { Model } from "../../src/language_model.ts";
 import { collect, expectGolden, failure, loadInline, smallCase, smallModel } from "../support/engine.ts";
 import { fixture, readBytes, tinyStoriesCases, tinyStoriesModel } from "../support/golden.ts";
@@ -248,4 +248,46 @@ test("two models at once", async () => {
 test("text asked of a model without a vocabulary: unsupported-model", async () => {
   expect(model.tokenizer).toBeUndefined();
   await failure("unsupported-model", () => collect(model.generate("once upon a time")));
+});
+
+describe("the rest of a model is fetched behind what runs", () => {
+  /** Resolves with the model when the background says that it is done. */
+  const loadAndSee = async (options: LoadOptions = {}) => {
+    const seen: Progress[] = [];
+    const loaded = await loadInline(smallModel(), {
+      ...options,
+      onProgress: (progress) => seen.push(progress),
+    });
+    const isInstalled = () => {
+      const last = seen.at(-1);
+      return last?.phase === "install" && last.bytesDone === last.bytesTotal;
+    };
+    return { loaded, seen, isInstalled };
+  };
+
+  test("when nobody asks for a token", async () => {
+    const { loaded, seen, isInstalled } = await loadAndSee();
+    expect(seen.at(-1)?.phase).toBe("ready");
+    await expect.poll(isInstalled, { timeout: 60_000 }).toBe(true);
+    await loaded.dispose();
+  });
+
+  test("when a call was aborted", async () => {
+    const { loaded, isInstalled } = await loadAndSee({ memory: { gpuExperts: "25%" } });
+    const abort = new AbortController();
+    await failure("aborted", async () => {
+      for await (const _ of loaded.generateTokens(tokens, { signal: abort.signal })) abort.abort();
+    });
+    await loaded.install();
+    expect(isInstalled()).toBe(true);
+    expect(await collect(loaded.generateTokens(tokens, { maxTokens: 9 }))).toEqual(greedy.slice(0, 9));
+    await loaded.dispose();
+  });
+
+  test("until the model is disposed of", async () => {
+    const { loaded } = await loadAndSee();
+    const waiting = failure("aborted", () => loaded.install());
+    await loaded.dispose();
+    await waiting;
+  });
 });
