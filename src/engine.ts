@@ -30,7 +30,7 @@ const IDLE_MS = 2000;
 /** Decoded tokens after which what was learned of the model is kept again. */
 const TOKENS_TO_REMEMBER = 64;
 
-interface LoadedModelParts extends Prepared, Loaded {
+interface ModelInUse extends Prepared, Loaded {
   readonly id: string;
   readonly background: BackgroundInstall;
 }
@@ -42,7 +42,7 @@ export class Engine implements EngineService {
   readonly #tuning: ModelOptions;
   readonly #meter = new Meter();
   #gpu: Gpu | undefined;
-  #model: LoadedModelParts | undefined;
+  #model: ModelInUse | undefined;
   #modelId: string | undefined;
   #work: AbortController | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
@@ -174,7 +174,7 @@ export class Engine implements EngineService {
 
   /** Several batches are submitted ahead, so that the GPU works while ids travel. */
   async *#tokens(
-    { runner, sizes, pager, id }: LoadedModelParts,
+    { runner, sizes, pager, id }: ModelInUse,
     prompt: readonly number[],
     options: EngineGenerateOptions,
     signal: AbortSignal,
@@ -253,7 +253,7 @@ export class Engine implements EngineService {
   }
 
   /** The model, after checking that it can take `prompt`. */
-  #require(prompt: readonly number[]): LoadedModelParts {
+  #require(prompt: readonly number[]): ModelInUse {
     if (!this.#model) throw noModel();
     const { plan, sizes } = this.#model;
     if (prompt.length === 0) throw badRequest("the prompt has no tokens", "Give at least one token.");
