@@ -3,8 +3,3 @@ fn half_at(plane: u32, i: u32) -> f32 {
   let pair = unpack2x16float(weights[plane + (i >> 3u)][(i >> 1u) & 3u]);
   return select(pair.x, pair.y, (i & 1u) == 1u);
 }
-
-// Vectors taken by a plane with 2 bytes per unit.
-fn half_plane(units: u32) -> u32 {
-  return (units + 7u) / 8u;
-}

@@ -1,11 +1,30 @@
 import bytes from "../../shaders/lib/bytes.wgsl?raw";
+import dequantBF16 from "../../shaders/lib/dequant_bf16.wgsl?raw";
 import dequantF16 from "../../shaders/lib/dequant_f16.wgsl?raw";
 import dequantF32 from "../../shaders/lib/dequant_f32.wgsl?raw";
+import dequantIQ3_S from "../../shaders/lib/dequant_iq3_s.wgsl?raw";
+import dequantIQ4_NL from "../../shaders/lib/dequant_iq4_nl.wgsl?raw";
+import dequantIQ4_XS from "../../shaders/lib/dequant_iq4_xs.wgsl?raw";
+import dequantMXFP4 from "../../shaders/lib/dequant_mxfp4.wgsl?raw";
+import dequantQ1_0 from "../../shaders/lib/dequant_q1_0.wgsl?raw";
+import dequantQ2_K from "../../shaders/lib/dequant_q2_k.wgsl?raw";
+import dequantQ3_K from "../../shaders/lib/dequant_q3_k.wgsl?raw";
 import dequantQ4_0 from "../../shaders/lib/dequant_q4_0.wgsl?raw";
+import dequantQ4_1 from "../../shaders/lib/dequant_q4_1.wgsl?raw";
 import dequantQ4_K from "../../shaders/lib/dequant_q4_k.wgsl?raw";
+import dequantQ5_0 from "../../shaders/lib/dequant_q5_0.wgsl?raw";
+import dequantQ5_1 from "../../shaders/lib/dequant_q5_1.wgsl?raw";
+import dequantQ5_K from "../../shaders/lib/dequant_q5_k.wgsl?raw";
 import dequantQ6_K from "../../shaders/lib/dequant_q6_k.wgsl?raw";
 import dequantQ8_0 from "../../shaders/lib/dequant_q8_0.wgsl?raw";
+import dequantTQ1_0 from "../../shaders/lib/dequant_tq1_0.wgsl?raw";
+import dequantTQ2_0 from "../../shaders/lib/dequant_tq2_0.wgsl?raw";
 import halfAt from "../../shaders/lib/half_at.wgsl?raw";
+import iq4Levels from "../../shaders/lib/iq4_levels.wgsl?raw";
+import kScale from "../../shaders/lib/k_scale.wgsl?raw";
+import levels32 from "../../shaders/lib/levels32.wgsl?raw";
+import quants32 from "../../shaders/lib/quants32.wgsl?raw";
+import wordAt from "../../shaders/lib/word_at.wgsl?raw";
 
 import type { TensorType } from "../quant/formats.ts";
 
@@ -26,13 +45,30 @@ export interface MatrixPiece {
   readonly scale?: number;
 }
 
+/** What most types are read with. */
+const shared = [bytes, quants32, halfAt, wordAt];
+
 const dequantSnippets: Partial<Record<TensorType, readonly string[]>> = {
   F32: [dequantF32],
   F16: [dequantF16],
+  BF16: [dequantBF16],
   Q8_0: [halfAt, bytes, dequantQ8_0],
   Q4_0: [halfAt, bytes, dequantQ4_0],
-  Q4_K: [bytes, dequantQ4_K],
+  Q4_1: [...shared, dequantQ4_1],
+  Q5_0: [...shared, dequantQ5_0],
+  Q5_1: [...shared, dequantQ5_1],
+  Q2_K: [...shared, dequantQ2_K],
+  Q3_K: [...shared, dequantQ3_K],
+  Q4_K: [bytes, kScale, dequantQ4_K],
+  Q5_K: [...shared, kScale, dequantQ5_K],
   Q6_K: [halfAt, bytes, dequantQ6_K],
+  IQ4_NL: [...shared, levels32, iq4Levels, dequantIQ4_NL],
+  IQ4_XS: [...shared, levels32, iq4Levels, dequantIQ4_XS],
+  IQ3_S: [...shared, dequantIQ3_S],
+  MXFP4: [...shared, levels32, dequantMXFP4],
+  TQ1_0: [...shared, dequantTQ1_0],
+  TQ2_0: [...shared, dequantTQ2_0],
+  Q1_0: [...shared, dequantQ1_0],
 };
 
 export function dequantOf(types: readonly TensorType[]): string[] {

@@ -41,6 +41,7 @@ export const fileFormats = {
   TQ1_0: { id: 34, block: 256, bytes: 54 },
   TQ2_0: { id: 35, block: 256, bytes: 66 },
   MXFP4: { id: 39, block: 32, bytes: 17 },
+  Q1_0: { id: 41, block: 128, bytes: 18 },
 } as const satisfies Record<string, FileFormat & { readonly id: number }>;
 
 export type TensorType = keyof typeof fileFormats;

@@ -1,5 +1,6 @@
 import { SluiceError } from "../errors.ts";
 import { fileFormats, type TensorType } from "./formats.ts";
+import { iq3Grid } from "./iq3_grid.ts";
 
 /**
  * How weights follow from the bytes of a block: `weight[i] = scale(⌊i/group⌋) · code(i) − min(⌊i/group⌋)`.
@@ -137,6 +138,13 @@ function iq4Scale(bytes: DataView, at: number, g: number): number {
   return (low | (high << 4)) - 32;
 }
 
+/** IQ3_S: an index of 8 bits from byte 2 on and a ninth from 66 on gives four weights; signs from 74 on. */
+function iq3Level(bytes: DataView, at: number, i: number): number {
+  const index = bytes.getUint8(at + 2 + (i >> 2)) | (bitString(bytes, at + 66, i >> 2) << 8);
+  const level = 2 * (((iq3Grid[index] as number) >> (3 * (i & 3))) & 7) + 1;
+  return bitString(bytes, at + 74, i) === 1 ? -level : level;
+}
+
 /** TQ1_0 puts five base-3 digits in a byte as a fraction of 256: multiplying by 3 moves the next one out. */
 function ternaryDigit(bytes: DataView, at: number, i: number): number {
   const run = i < 160 ? { byte: 0, width: 32, first: 0 } : tailOf(i);
@@ -196,6 +204,12 @@ const codecs: Partial<Record<TensorType, Codec>> = {
     code: (bytes, at, i) => iq4Levels[nibbleHalves(bytes, at + 8, i)] as number,
     scale: (bytes, at, g) => half(bytes, at) * iq4Scale(bytes, at, g),
   },
+  IQ3_S: {
+    group: 32,
+    code: iq3Level,
+    scale: (bytes, at, g) =>
+      half(bytes, at) * (2 * ((bytes.getUint8(at + 106 + (g >> 1)) >> (4 * (g & 1))) & 15) + 1),
+  },
   MXFP4: {
     group: 32,
     code: (bytes, at, i) => fp4Doubled[nibbleHalves(bytes, at + 1, i)] as number,
@@ -207,4 +221,5 @@ const codecs: Partial<Record<TensorType, Codec>> = {
     code: (bytes, at, i) => bitPairs(bytes, at, i) - 1,
     scale: (bytes, at) => half(bytes, at + 64),
   },
+  Q1_0: { group: 128, code: (bytes, at, i) => 2 * bitString(bytes, at + 2, i) - 1, scale: half },
 };

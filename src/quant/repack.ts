@@ -1,5 +1,6 @@
 import { SluiceError } from "../errors.ts";
 import { fileFormats, type TensorType } from "./formats.ts";
+import { iq3Grid } from "./iq3_grid.ts";
 import { placePlanes, runnableTypes } from "./layout.ts";
 import type { PagePart } from "./page.ts";
 import { dequantise } from "./reference.ts";
@@ -7,15 +8,17 @@ import { dequantise } from "./reference.ts";
 /** Changes when the bytes of a page would; pages stored under another version are fetched again. */
 export const PAGE_LAYOUT_VERSION = 1;
 
-/** Writes one file block, or one unit of an unquantised type, into the planes of a page. */
+/**
+ * Writes what one file block has for a plane. `at` is the block's byte position in `source`, `to` that of its first
+ * unit in `page`; the next unit of the same row lies `rows` units further.
+ */
+type Move = (source: DataView, at: number, page: DataView, to: number, rows: number) => void;
+
 interface Repacker {
-  /** Weights per call. */
+  /** Weights per call: a file block, or one unit of an unquantised type. */
   readonly weights: number;
-  /**
-   * `at` is the block's byte position in `source`. `bases[i]` is the byte position in `page` of the block's
-   * first unit in plane i; the next unit of the same row lies `rows · plane.bytes` further.
-   */
-  block(source: DataView, at: number, page: DataView, bases: readonly number[], rows: number): void;
+  /** One for each plane. */
+  readonly moves: readonly Move[];
 }
 
 /**
@@ -43,115 +46,156 @@ export function repackPart(part: PagePart, source: Uint8Array, page: Uint8Array)
   const format = fileFormats[type];
   const blockBytes = (repacker.weights / format.block) * format.bytes;
   const rowBytes = (cols / format.block) * format.bytes;
-  const bases = planes.map(() => 0);
-  for (let row = 0; row < rows; row++) {
-    for (let block = 0; block < blocks; block++) {
-      planes.forEach((plane, i) => {
-        const unit = Math.floor((block * repacker.weights) / plane.weights);
-        bases[i] = part.offset + plane.offset + (unit * rows + row) * plane.bytes;
-      });
-      repacker.block(from, row * rowBytes + block * blockBytes, to, bases, rows);
+  for (const [i, plane] of planes.entries()) {
+    const move = repacker.moves[i] as Move;
+    const start = part.offset + plane.offset;
+    if (plane.weights === 0) {
+      move(from, 0, to, start, rows);
+      continue;
+    }
+    const stride = (repacker.weights / plane.weights) * rows * plane.bytes;
+    for (let row = 0; row < rows; row++) {
+      for (let block = 0; block < blocks; block++) {
+        const at = row * rowBytes + block * blockBytes;
+        move(from, at, to, start + row * plane.bytes + block * stride, rows);
+      }
     }
   }
 }
 
 const LOW_NIBBLES = 0x0f0f0f0f;
+const LOW_PAIRS = 0x03030303;
+const LOW_BITS = 0x01010101;
 
-function copyWords(source: DataView, at: number, page: DataView, to: number, words: number): void {
-  for (let i = 0; i < words; i++) page.setUint32(to + 4 * i, source.getUint32(at + 4 * i, true), true);
-}
-
-function copyHalf(source: DataView, at: number, page: DataView, to: number): void {
-  page.setUint16(to, source.getUint16(at, true), true);
-}
-
-/** A plain type in units of 16 bytes; the last unit of a row may be shorter. */
-function plain(weights: number, bytesEach: number): Repacker {
-  return {
-    weights,
-    block(source, at, page, [base = 0]) {
-      const end = Math.min(at + 16, source.byteLength);
-      for (let i = at; i < end; i += bytesEach) {
-        if (bytesEach === 4) page.setUint32(base + i - at, source.getUint32(i, true), true);
-        else copyHalf(source, i, page, base + i - at);
-      }
-    },
+/** `bytes` bytes from byte `from` of the block, as `units` consecutive units. */
+function copy(from: number, bytes: number, units = 1): Move {
+  return (source, at, page, to, rows) => {
+    for (let unit = 0; unit < units; unit++) {
+      const start = at + from + unit * bytes;
+      const end = to + unit * rows * bytes;
+      let i = 0;
+      for (; i + 4 <= bytes; i += 4) page.setUint32(end + i, source.getUint32(start + i, true), true);
+      for (; i < bytes; i++) page.setUint8(end + i, source.getUint8(start + i));
+    }
   };
 }
 
-const repackers: Partial<Record<TensorType, Repacker>> = {
-  F32: plain(4, 4),
-  F16: plain(8, 2),
-  Q8_0: {
-    weights: 32,
-    block(source, at, page, [quants = 0, scales = 0], rows) {
-      copyHalf(source, at, page, scales);
-      copyWords(source, at + 2, page, quants, 4);
-      copyWords(source, at + 18, page, quants + rows * 16, 4);
-    },
-  },
-  Q4_0: {
-    weights: 32,
-    block(source, at, page, [quants = 0, scales = 0]) {
-      copyHalf(source, at, page, scales);
-      copyWords(source, at + 2, page, quants, 4);
-    },
-  },
-  Q4_K: {
-    weights: 256,
-    block(source, at, page, [quants = 0, scales = 0], rows) {
-      copyWords(source, at, page, scales, 4);
-      // A file chunk of 64 weights has group 2c in the low nibbles of 32 bytes and group 2c + 1 in the high.
-      for (let chunk = 0; chunk < 4; chunk++) {
-        const even = quants + 2 * chunk * rows * 16;
-        const odd = even + rows * 16;
-        for (let word = 0; word < 4; word++) {
-          const first = source.getUint32(at + 16 + chunk * 32 + word * 4, true);
-          const second = source.getUint32(at + 32 + chunk * 32 + word * 4, true);
-          page.setUint32(even + word * 4, (first & LOW_NIBBLES) | ((second & LOW_NIBBLES) << 4), true);
-          page.setUint32(odd + word * 4, ((first >>> 4) & LOW_NIBBLES) | (second & ~LOW_NIBBLES), true);
-        }
-      }
-    },
-  },
-  Q6_K: {
-    weights: 256,
-    block(source, at, page, [quants = 0, high = 0, scales = 0, deltas = 0], rows) {
-      copyWords(source, at + 192, page, scales, 4);
-      copyHalf(source, at + 208, page, deltas);
-      for (let group = 0; group < 8; group++) repackQ6Group(source, at, page, group, quants, high, rows);
-    },
-  },
+/** Pieces of the block put together: their bytes and where they are. */
+function join(...pieces: readonly (readonly [from: number, bytes: number])[]): Move {
+  const moves = pieces.map(([from, bytes]) => ({ move: copy(from, bytes), bytes }));
+  return (source, at, page, to, rows) => {
+    let end = to;
+    for (const { move, bytes } of moves) {
+      move(source, at, page, end, rows);
+      end += bytes;
+    }
+  };
+}
+
+/** 16 bytes of a plain type; the last of a part may be fewer. */
+const copyPlain: Move = (source, at, page, to) => {
+  const bytes = Math.min(16, source.byteLength - at);
+  let i = 0;
+  for (; i + 4 <= bytes; i += 4) page.setUint32(to + i, source.getUint32(at + i, true), true);
+  if (i < bytes) page.setUint16(to + i, source.getUint16(at + i, true), true);
 };
 
-/** 32 weights of a Q6_K block: group g is quarter g & 3 of the 128-weight half g >> 2. */
-function repackQ6Group(
-  source: DataView,
-  at: number,
-  page: DataView,
-  group: number,
-  quants: number,
-  high: number,
-  rows: number,
-): void {
-  const half = group >> 2;
-  const quarter = group & 3;
-  const low = at + 64 * half + 32 * (quarter & 1);
-  const nibbleShift = 4 * (quarter >> 1);
-  const upper = at + 128 + 32 * half;
-  const lowOut = quants + group * rows * 16;
-  const highOut = high + (group >> 1) * rows * 16 + (group & 1) * 8;
-  for (let word = 0; word < 4; word++) {
-    const first = (source.getUint32(low + word * 4, true) >>> nibbleShift) & LOW_NIBBLES;
-    const second = (source.getUint32(low + 16 + word * 4, true) >>> nibbleShift) & LOW_NIBBLES;
-    page.setUint32(lowOut + word * 4, first | (second << 4), true);
-  }
-  for (let h = 0; h < 2; h++) {
-    let bits = 0;
-    for (let j = 0; j < 4; j++) {
-      const word = source.getUint32(upper + 16 * h + 4 * j, true);
-      bits |= ((word >>> (2 * quarter)) & 0x03030303) << (2 * j);
+/** 32 bytes, four times: the low nibbles are one group of 32 weights, the high nibbles the group `apart` further. */
+function nibbles(from: number, apart: 1 | 2): Move {
+  return (source, at, page, to, rows) => {
+    for (let chunk = 0; chunk < 4; chunk++) {
+      const group = apart === 1 ? 2 * chunk : 4 * (chunk >> 1) + (chunk & 1);
+      const low = to + group * rows * 16;
+      const high = low + apart * rows * 16;
+      const start = at + from + chunk * 32;
+      for (let word = 0; word < 16; word += 4) {
+        const first = source.getUint32(start + word, true);
+        const second = source.getUint32(start + 16 + word, true);
+        page.setUint32(low + word, (first & LOW_NIBBLES) | ((second & LOW_NIBBLES) << 4), true);
+        page.setUint32(high + word, ((first >>> 4) & LOW_NIBBLES) | (second & ~LOW_NIBBLES), true);
+      }
     }
-    page.setUint32(highOut + 4 * h, bits, true);
-  }
+  };
 }
+
+/** 32 bytes, twice: each bit pair of a byte belongs to another of four groups of 32 weights. */
+function bitPairs(from: number): Move {
+  return (source, at, page, to, rows) => {
+    for (let part = 0; part < 4; part++) {
+      const start = at + from + 16 * part;
+      const a = source.getUint32(start, true);
+      const b = source.getUint32(start + 4, true);
+      const c = source.getUint32(start + 8, true);
+      const d = source.getUint32(start + 12, true);
+      // The first 16 weights of these groups, or the last.
+      const half = to + (part >> 1) * 2 * rows * 16 + (part & 1) * 4;
+      for (let group = 0; group < 4; group++) {
+        const shift = 2 * group;
+        const bits =
+          ((a >>> shift) & LOW_PAIRS) |
+          (((b >>> shift) & LOW_PAIRS) << 2) |
+          (((c >>> shift) & LOW_PAIRS) << 4) |
+          (((d >>> shift) & LOW_PAIRS) << 6);
+        page.setUint32(half + (group >> 1) * rows * 16 + (group & 1) * 8, bits, true);
+      }
+    }
+  };
+}
+
+/** 256 weights in 32 bytes, each bit of a byte in another run of 32 weights. */
+function bitPlanes(from: number): Move {
+  return (source, at, page, to, rows) => {
+    for (let group = 0; group < 8; group++) {
+      let bits = 0;
+      for (let j = 0; j < 8; j++) {
+        bits |= ((source.getUint32(at + from + 4 * j, true) >>> group) & LOW_BITS) << j;
+      }
+      page.setUint32(to + group * rows * 4, bits, true);
+    }
+  };
+}
+
+/** Bits in the order of the weights, in units of 32. */
+function bitString(from: number, units = 1): Move {
+  return (source, at, page, to, rows) => {
+    for (let unit = 0; unit < units; unit++) {
+      const string = source.getUint32(at + from + 4 * unit, true);
+      let bits = 0;
+      // A nibble's four bits, each to the lowest of a byte.
+      for (let j = 0; j < 8; j++) bits |= ((((string >>> (4 * j)) & 15) * 0x00204081) & LOW_BITS) << j;
+      page.setUint32(to + unit * rows * 4, bits, true);
+    }
+  };
+}
+
+const table =
+  (halves: readonly number[]): Move =>
+  (_source, _at, page, to) => {
+    for (const [i, half] of halves.entries()) page.setUint16(to + 2 * i, half, true);
+  };
+
+const repackers: Partial<Record<TensorType, Repacker>> = {
+  F32: { weights: 4, moves: [copyPlain] },
+  F16: { weights: 8, moves: [copyPlain] },
+  BF16: { weights: 8, moves: [copyPlain] },
+  Q8_0: { weights: 32, moves: [copy(2, 16, 2), copy(0, 2)] },
+  Q4_0: { weights: 32, moves: [copy(2, 16), copy(0, 2)] },
+  Q4_1: { weights: 32, moves: [copy(4, 16), copy(0, 4)] },
+  Q5_0: { weights: 32, moves: [copy(6, 16), bitString(2), copy(0, 2)] },
+  Q5_1: { weights: 32, moves: [copy(8, 16), bitString(4), copy(0, 4)] },
+  Q2_K: { weights: 256, moves: [bitPairs(16), copy(0, 16), copy(80, 4)] },
+  Q3_K: { weights: 256, moves: [bitPairs(32), bitPlanes(0), copy(96, 14)] },
+  Q4_K: { weights: 256, moves: [nibbles(16, 1), copy(0, 16)] },
+  Q5_K: { weights: 256, moves: [nibbles(48, 1), bitPlanes(16), copy(0, 16)] },
+  Q6_K: { weights: 256, moves: [nibbles(0, 2), bitPairs(128), copy(192, 16), copy(208, 2)] },
+  IQ4_NL: { weights: 32, moves: [copy(2, 16), copy(0, 2)] },
+  IQ4_XS: { weights: 256, moves: [copy(8, 16, 8), copy(0, 8)] },
+  IQ3_S: {
+    weights: 256,
+    moves: [table(iq3Grid), copy(2, 16, 4), bitString(74, 8), join([66, 8], [106, 4], [0, 2])],
+  },
+  MXFP4: { weights: 32, moves: [copy(1, 16), copy(0, 1)] },
+  TQ1_0: { weights: 256, moves: [copy(0, 16), copy(16, 16), copy(32, 16), copy(48, 4), copy(52, 2)] },
+  TQ2_0: { weights: 256, moves: [bitPairs(0), copy(64, 2)] },
+  Q1_0: { weights: 128, moves: [bitString(2, 4), copy(0, 2)] },
+};

@@ -1,7 +1,7 @@
 import { test } from "vitest";
 import { embed } from "../../src/kernels/embed.ts";
 import type { MatrixPiece } from "../../src/kernels/matrix.ts";
-import type { TensorType } from "../../src/quant/formats.ts";
+import { fileFormats, type TensorType } from "../../src/quant/formats.ts";
 import { runnableTypes } from "../../src/quant/layout.ts";
 import { embed as reference } from "../reference/index.ts";
 import {
@@ -55,6 +55,11 @@ onGpu("embed", (gpu) => {
 
   test.each(runnableTypes)("%s, every token once and again, from two buffers", (type) =>
     embedded({ type, cols: 256, split: [5, 8], tokens: [12, 0, 4, 5, 4, 1, 2, 3, 6, 7, 8, 9, 10, 11] }),
+  );
+
+  test.each(runnableTypes.filter((type) => fileFormats[type].block <= 32))(
+    "%s, planes that fill no whole number of vectors",
+    (type) => embedded({ type, cols: 96, split: [5, 1], tokens: [0, 5, 3, 4, 1, 2] }),
   );
 
   test("one token at a later position", () =>

@@ -36,7 +36,10 @@ export const ownModels: readonly GoldenModel[] = [
   },
 ];
 
-const supported = ["F16", "Q8_0", "Q4_0", "Q4_K_S", "Q6_K"];
+const quants = [
+  ...["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K"],
+  ...["IQ4_NL", "MXFP4_MOE", "TQ1_0", "Q1_0"],
+];
 
 /** Models of the shared folder; none where it is not mounted. */
 export async function sharedModels(): Promise<GoldenModel[]> {
@@ -56,7 +59,7 @@ export async function sharedModels(): Promise<GoldenModel[]> {
   });
   return [
     small("random qwen3moe with YaRN", "golden/archs/qwen3moe-yarn"),
-    ...supported.map((type) => small(`random qwen3moe in ${type}`, `golden/quants/${type}`)),
+    ...quants.map((type) => small(`random qwen3moe in ${type}`, `golden/quants/${type}`)),
     ...["Q8_0", "Q4_0"].map(stories),
   ];
 }

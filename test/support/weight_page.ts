@@ -75,8 +75,20 @@ const halvesOf: Partial<Record<TensorType, readonly number[]>> = {
   F16: [0],
   Q8_0: [0],
   Q4_0: [0],
+  Q4_1: [0, 2],
+  Q5_0: [0],
+  Q5_1: [0, 2],
+  Q2_K: [80, 82],
+  Q3_K: [108],
   Q4_K: [0, 2],
+  Q5_K: [0, 2],
   Q6_K: [208],
+  IQ4_NL: [0],
+  IQ4_XS: [0],
+  IQ3_S: [0],
+  TQ1_0: [52],
+  TQ2_0: [64],
+  Q1_0: [0],
 };
 
 /** Bytes of a file that hold `count` weights: any quants, scales of either sign and now and then zero. */
@@ -86,9 +98,16 @@ export function randomBlocks(random: Random, type: TensorType, count: number): U
   const blockBytes = fileFormats[type].bytes;
   for (let at = 0; at < bytes.length; at += blockBytes) {
     if (type === "F32") view.setFloat32(at, 2 * random() - 1, true);
+    if (type === "BF16") view.setUint16(at, randomBfloat(random), true);
+    if (type === "MXFP4") bytes[at] = 118 + integer(random, 5);
     for (const half of halvesOf[type] ?? []) view.setUint16(at + half, randomHalf(random), true);
   }
   return bytes;
+}
+
+/** A bfloat16 with 2⁻⁸ ≤ |b| < 2⁻⁴. */
+function randomBfloat(random: Random): number {
+  return (integer(random, 2) << 15) | ((127 - 8 + integer(random, 4)) << 7) | integer(random, 128);
 }
 
 /** An f16 with 2⁻⁸ ≤ |h| < 2⁻⁴, or zero. */

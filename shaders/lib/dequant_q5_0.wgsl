@@ -1,0 +1,8 @@
+// w = d · (q − 16), q 5-bit.
+fn dequant_q5_0(base: u32, rows: u32, cols: u32, row: u32, group: u32) -> array<vec4f, 8> {
+  let groups = cols / 32u * rows;
+  let unit = group * rows + row;
+  let high = word_at(base + groups, unit);
+  let d = half_at(base + groups + word_plane(groups), unit);
+  return affine32(fives32(weights[base + unit], high), vec2f(d), vec2f(16.0 * d));
+}
