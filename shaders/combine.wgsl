@@ -1,4 +1,4 @@
-// x[t, c] += Σ_i weight[t, i] · rows[t · ROUTES + i, c],  i < count[t], in this order
+// x[t, c] += SCALE · Σ_i weight[t, i] · rows[t · ROUTES + i, c],  i < count[t], in this order
 //
 // Grid: (COLS / 4 / LANES, tokens). A lane owns one vector of a token.
 // Joined: route_set.
@@ -22,5 +22,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let pair = t * ROUTES + i;
     sum += routes[pair].weight * rows[pair * (COLS / 4u) + c];
   }
-  x[t * (COLS / 4u) + c] += sum;
+  x[t * (COLS / 4u) + c] += SCALE * sum;
 }

@@ -1,8 +1,9 @@
-// y[t, r] = scale(r) · Σ_c w[r, c] · x[t, c] + bias(r)     (or y += …, by the epilogue joined)
+// y[t, r] = FINISH_SCALE · (scale(r) · Σ_c w[r, c] · x[t, c] + bias(r))     (or y += …, by the epilogue joined)
 //
 // Grid: (rows / 2 / ROW_LANES, tokens / TILE). A lane owns two rows, ROW_LANES apart, and a 1/SPLITS share of
 // their columns, for TILE tokens: a group of 32 weights is expanded once and used TILE times, 32 inputs are
 // loaded once and used twice.
+// Where SCALES_BIAS, scale(r) multiplies bias(r) too.
 // Joined: dequant_* of the weights' type, dot32, the stack (matrices over one input as one), splits_*, epilogue_*.
 // UNROLL: loops over the tile end at a constant, so that compilers unroll them and keep `sum` in registers.
 // Without it they end at the tokens there are: less work where registers are memory anyway, and much less to compile.
@@ -37,11 +38,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let at = (first + t) * OUT_COLS;
     if (split == 0u && t < count) {
       if (row < ROWS) {
-        finish(at + a.out, scale(a) * total.x + bias(a));
+        finish(at + a.out, FINISH_SCALE * scaled(a, total.x));
       }
       if (row + ROW_LANES < ROWS) {
-        finish(at + b.out, scale(b) * total.y + bias(b));
+        finish(at + b.out, FINISH_SCALE * scaled(b, total.y));
       }
     }
   }
+}
+
+fn scaled(p: Piece, product: f32) -> f32 {
+  if (SCALES_BIAS) {
+    return scale(p) * (product + bias(p));
+  }
+  return scale(p) * product + bias(p);
 }

@@ -4,6 +4,7 @@
 // The table holds m·cos and m·sin, made in float64 on the host: WGSL's own sin is too coarse.
 //
 // Grid: (HEADS + 2 · KV_HEADS, tokens). A workgroup owns a head: q heads, then k heads, then v heads.
+// Where WHOLE_Q, WHOLE_K the norm is over all q or k heads of the token as one vector, which each head sums anew.
 // Pairs are (i, i + ROTARY / 2), or (2i, 2i + 1) where INTERLEAVED; elements past ROTARY pass unrotated.
 // Joined: reduce_*.
 @group(0) @binding(0) var<storage, read> weights: array<vec4f>;       // the page; norm weights at BASE_Q, BASE_K
@@ -35,11 +36,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   var scale = 1.0;
   let normalise = select(NORM_K, NORM_Q, is_q);
   if (normalise) {
+    let all = select(WHOLE_K, WHOLE_Q, is_q);
+    let first = select(start, start - head_of(head) * HEAD, all);
+    let count = select(HEAD, select(KV_HEADS, HEADS, is_q) * HEAD, all);
     var squares = 0.0;
-    for (var i = lane; i < HEAD; i += LANES) {
-      squares += qkv[start + i] * qkv[start + i];
+    for (var i = lane; i < count; i += LANES) {
+      squares += qkv[first + i] * qkv[first + i];
     }
-    scale = inverseSqrt(reduce_sum(squares, lane) / f32(HEAD) + EPSILON);
+    scale = inverseSqrt(reduce_sum(squares, lane) / f32(count) + EPSILON);
   }
   for (var i = lane; i < HEAD / 2u; i += LANES) {
     // Pairs past the rotary part take the plain elements that are left.
@@ -54,24 +58,30 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       }
       turn = table[position * (ROTARY / 2u) + i];
     }
-    let a = qkv[start + ia] * scale * norm_weight(normalise, is_q, ia);
-    let b = qkv[start + ib] * scale * norm_weight(normalise, is_q, ib);
+    let a = qkv[start + ia] * scale * norm_weight(normalise, is_q, head, ia);
+    let b = qkv[start + ib] * scale * norm_weight(normalise, is_q, head, ib);
     store(is_q, head, group.y, position, ia, a * turn.x - b * turn.y);
     store(is_q, head, group.y, position, ib, a * turn.y + b * turn.x);
   }
 }
 
-fn norm_weight(normalise: bool, is_q: bool, i: u32) -> f32 {
+// Counted among the q heads or among the k heads.
+fn head_of(head: u32) -> u32 {
+  return select(head - HEADS, head, head < HEADS);
+}
+
+fn norm_weight(normalise: bool, is_q: bool, head: u32, i: u32) -> f32 {
   if (!normalise) {
     return 1.0;
   }
-  return weights[select(BASE_K, BASE_Q, is_q) + i / 4u][i % 4u];
+  let at = i + select(0u, head_of(head) * HEAD, select(WHOLE_K, WHOLE_Q, is_q));
+  return weights[select(BASE_K, BASE_Q, is_q) + at / 4u][at % 4u];
 }
 
 fn store(is_q: bool, head: u32, t: u32, position: u32, i: u32, value: f32) {
   if (is_q) {
     q[(t * HEADS + head) * HEAD + i] = value;
   } else {
-    keys[(((head - HEADS) * (HEAD / 4u) + i / 4u) * CONTEXT + position) * 4u + i % 4u] = value;
+    keys[((head_of(head) * (HEAD / 4u) + i / 4u) * CONTEXT + position) * 4u + i % 4u] = value;
   }
 }

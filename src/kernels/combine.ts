@@ -8,6 +8,8 @@ import { makeStep, type Stoppable } from "./step.ts";
 export interface CombineArgs extends Stoppable {
   readonly cols: number;
   readonly topK: number;
+  /** Multiplies the sum. */
+  readonly scale?: number;
   /** [tokens · topK, cols] f32 */
   readonly rows: GPUBuffer;
   readonly routes: BoundBuffer;
@@ -18,13 +20,13 @@ export interface CombineArgs extends Stoppable {
 
 const LANES = 64;
 
-/** x += Σ weight · expert output, in the order of the RouteSet. */
+/** x += scale · Σ weight · expert output, in the order of the RouteSet. */
 export function combine(gpu: Gpu, args: CombineArgs): Step {
-  const { cols, topK, rows, routes, counts, x, fault } = args;
+  const { cols, topK, scale = 1, rows, routes, counts, x, fault } = args;
   return makeStep(gpu, {
     label: "combine",
     source,
-    constants: { LANES, COLS: cols, ROUTES: topK },
+    constants: { LANES, COLS: cols, ROUTES: topK, SCALE: { f32: scale } },
     snippets: [routeSet],
     buffers: { rows, routes, counts, x },
     fault,

@@ -20,13 +20,17 @@ export interface MatmulArgs extends Stoppable {
   readonly tile: number;
   /** Add to what `y` holds. */
   readonly add?: boolean;
+  /** Scales of the matrices multiply their biases too. */
+  readonly scalesBias?: boolean | undefined;
+  /** Multiplies all of it. */
+  readonly scale?: number;
 }
 
 const LANES = 64;
 
 /** y = x·Wᵀ: one step for each buffer and weight type among the matrices. */
 export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
-  const { matrices, x, y, tile, add = false, fault } = args;
+  const { matrices, x, y, tile, add = false, scalesBias = false, scale = 1, fault } = args;
   const outCols = matrices.reduce((sum, { rows }) => sum + rows, 0);
   // One token is too little work for wide hardware with a lane per row: share rows there.
   const splits = tile > 1 || gpu.software ? 1 : 4;
@@ -44,6 +48,8 @@ export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
         ROWS: rows,
         COLS: cols,
         OUT_COLS: outCols,
+        SCALES_BIAS: scalesBias,
+        FINISH_SCALE: { f32: scale },
       },
       snippets: [
         ...dequantOf([type]),

@@ -9,20 +9,23 @@ export interface RopeKvArgs extends Stoppable {
   readonly kvHeads: number;
   /** Elements of a head, a multiple of 4. */
   readonly headSize: number;
-  /** Leading elements of a head that are rotated, even. */
+  /** Leading elements of a head that are rotated, even; 0 for none. */
   readonly rotary: number;
   /** Pairs are neighbours rather than halves. */
   readonly interleaved: boolean;
   /** Positions the cache has room for. */
   readonly context: number;
-  /** Per-head RMSNorm weights [headSize]; both in the same buffer where both are there. */
+  /**
+   * RMSNorm weights, [headSize] of each head or, where there is more than one head, [heads · headSize] of all heads as
+   * one; both in the same buffer where both are there.
+   */
   readonly normQ?: VectorPiece | undefined;
   readonly normK?: VectorPiece | undefined;
   readonly epsilon: number;
   /** [tokens, (heads + 2 kvHeads) · headSize] f32: q heads, k heads, v heads */
   readonly qkv: GPUBuffer;
-  /** [context, rotary / 2] pairs of f32: cos and sin, times the rope's magnitude */
-  readonly table: GPUBuffer;
+  /** [context, rotary / 2] pairs of f32: cos and sin, times the rope's magnitude. Only where something is rotated */
+  readonly table?: GPUBuffer | undefined;
   /** [tokens, heads, headSize] f32 */
   readonly q: GPUBuffer;
   /** [kvHeads, headSize / 4, context, 4] f32 */
@@ -34,7 +37,9 @@ export interface RopeKvArgs extends Stoppable {
 /** Normalises and rotates q and k, and stores k and v in the cache. */
 export function rope_kv(gpu: Gpu, args: RopeKvArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
-  const { heads, kvHeads, headSize, normQ, normK, table, qkv, q, keys, values } = args;
+  const { heads, kvHeads, headSize, normQ, normK, qkv, q, keys, values } = args;
+  // A binding that is not read needs a buffer too.
+  const { table = qkv } = args;
   return makeStep(gpu, {
     label: "rope_kv",
     source,
@@ -50,6 +55,8 @@ export function rope_kv(gpu: Gpu, args: RopeKvArgs): Step {
       CONTEXT: args.context,
       NORM_Q: normQ !== undefined,
       NORM_K: normK !== undefined,
+      WHOLE_Q: normQ !== undefined && normQ.length > headSize,
+      WHOLE_K: normK !== undefined && normK.length > headSize,
       BASE_Q: normQ?.base ?? 0,
       BASE_K: normK?.base ?? 0,
       EPSILON: { f32: args.epsilon },

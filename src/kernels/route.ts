@@ -4,6 +4,7 @@ import source from "../../shaders/route.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
+import type { VectorPiece } from "./rmsnorm.ts";
 import { makeStep, reduction } from "./step.ts";
 
 /** u32 in a page table for an expert that has no slot; also the fault word when there is no fault. */
@@ -22,6 +23,8 @@ export interface RouteArgs {
   /** Weights of the chosen sum to 1; else they are the softmax over all experts. */
   readonly renormalise: boolean;
   readonly weightScale: number;
+  /** [experts], added to the softmax over all experts for the choice only. */
+  readonly selectionBias?: VectorPiece | undefined;
   /** [tokens, experts] f32 */
   readonly logits: GPUBuffer;
   /** One site's row of the page table: the site's index, then a slot, ABSENT or ELSEWHERE for each expert, u32 */
@@ -37,7 +40,7 @@ export interface RouteArgs {
 /** RouteSet of each token: top-k experts, weights, slots. */
 export function route(gpu: Gpu, args: RouteArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
-  const { logits, pageTable, routes, counts, fault } = args;
+  const { logits, pageTable, routes, counts, fault, selectionBias } = args;
   return makeStep(gpu, {
     label: "route",
     source,
@@ -49,9 +52,11 @@ export function route(gpu: Gpu, args: RouteArgs): Step {
       ROUTES: args.topK,
       RENORM: args.renormalise,
       WEIGHT_SCALE: { f32: args.weightScale },
+      BIASED: selectionBias !== undefined,
+      BIAS: selectionBias?.base ?? 0,
     },
     snippets: [snippet, isNumber, routeSet],
-    buffers: { logits, page_table: pageTable, routes, counts, fault },
+    buffers: { logits, page_table: pageTable, routes, counts, fault, bias: selectionBias?.buffer ?? logits },
     grid: (tokens) => [1, tokens],
   });
 }

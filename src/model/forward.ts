@@ -5,6 +5,7 @@ import { combine } from "../kernels/combine.ts";
 import { embed } from "../kernels/embed.ts";
 import { expert_down } from "../kernels/expert_down.ts";
 import { expert_gate_up } from "../kernels/expert_gate_up.ts";
+import { glu } from "../kernels/glu.ts";
 import { group } from "../kernels/group.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
@@ -83,7 +84,10 @@ export function buildPrograms(
   };
   const toLogits = [
     rmsnorm(gpu, { ...normArgs(weights, plan.finalNorm), x, y: normed, head: true, fault }),
-    ...matmul(gpu, { matrices: weights.matrix(plan.output), x: normed, y: logits, tile: 1, fault }),
+    ...matmul(gpu, {
+      ...{ matrices: weights.matrix(plan.output), x: normed, y: logits, scale: plan.outputScale },
+      ...{ tile: 1, fault },
+    }),
   ];
   const head = [...toLogits, sample(gpu, { vocabulary: plan.vocabulary, logits, tokens, fault })];
   const decode = layers(1, 1);
@@ -110,7 +114,7 @@ interface Build {
 
 /** x += Wo · attention(rope(Wq·n), cache), n = norm(x) */
 function attend(
-  { gpu, weights, state }: Build,
+  { gpu, plan, weights, state }: Build,
   block: AttentionBlock,
   context: number,
   tile: number,
@@ -118,7 +122,6 @@ function attend(
   const { heads, kvHeads, keySize: headSize, norm, qNorm, kNorm, rope } = block;
   const { x, normed, qkv, q, attended, fault } = state;
   const { keys, values } = state.caches.get(block) as CacheState;
-  if (!rope) throw new Error("attention without positions passed requireRunnable");
   return [
     rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed, fault }),
     ...matmul(gpu, {
@@ -132,12 +135,12 @@ function attend(
     // Rotated keys and plain values go to the cache before any query looks at it.
     rope_kv(gpu, {
       ...{ heads, kvHeads, headSize, context, qkv, q, keys, values, fault },
-      rotary: rope.rotary,
-      interleaved: rope.interleaved,
+      rotary: rope?.rotary ?? 0,
+      interleaved: rope?.interleaved ?? false,
       normQ: qNorm && weights.vector(qNorm.weight.name),
       normK: kNorm && weights.vector(kNorm.weight.name),
       epsilon: (qNorm ?? norm).epsilon,
-      table: state.ropes.get(rope) as GPUBuffer,
+      table: rope && state.ropes.get(rope),
     }),
     attention(gpu, {
       ...{ heads, kvHeads, headSize, context, q, keys, values, out: attended, fault },
@@ -145,19 +148,35 @@ function attend(
       tile: Math.max(1, Math.floor((tile * kvHeads) / heads)),
     }),
 
-    ...matmul(gpu, { matrices: weights.matrix(block.output), x: attended, y: x, tile, add: true, fault }),
+    ...matmul(gpu, {
+      ...{ matrices: weights.matrix(block.output), x: attended, y: x, add: true },
+      ...{ scale: plan.residualScale, tile, fault },
+    }),
   ];
 }
 
-/** x += Σ weight · expert(n) over the token's RouteSet, n = norm(x). A stop resumes with `experts`. */
+/**
+ * x += Σ weight · expert(n) over the token's RouteSet, x += base(n), n = norm(x), or only the one or the other. A stop
+ * resumes with `experts`, where n is as it was.
+ */
 function feedForward(
-  { gpu, plan, weights, state, gates, isTraced }: Build,
-  { norm, moe }: FeedForwardBlock,
+  build: Build,
+  block: FeedForwardBlock,
   site: number,
   chunk: number,
   tile: number,
 ): { before: Step[]; experts: Step[]; after: Step[] } {
-  if (!moe) throw new Error("a dense layer passed requireRunnable");
+  const { gpu, plan, weights, state, gates, isTraced } = build;
+  const { norm, moe } = block;
+  const after = always(build, block, tile);
+  if (!moe) {
+    const { x, normed, fault } = state;
+    return {
+      before: [rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed, fault })],
+      experts: [],
+      after,
+    };
+  }
   const { pageBytes, segments, gate, up, down, pageTable } = weights.sites[site] as SiteWeights;
   const { experts, router } = moe;
   const { x, normed, routerLogits: logits, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
@@ -186,6 +205,7 @@ function feedForward(
         ...{ experts, topK, logits, pageTable, routes, counts, fault },
         renormalise: router.weights.rule === "renormalise",
         weightScale: router.weights.scale,
+        selectionBias: router.logits.selectionBias && weights.vector(router.logits.selectionBias.name),
       }),
       ...(grouped
         ? [group(gpu, { experts, topK, tile, maxTokens: chunk, routes, counts, tiles, pairs, fault })]
@@ -194,8 +214,36 @@ function feedForward(
       ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
     ],
 
-    after: [combine(gpu, { cols: norm.weight.shape.at(-1) ?? 0, topK, rows, routes, counts, x, fault })],
+    after: [
+      combine(gpu, {
+        ...{ cols: norm.weight.shape.at(-1) ?? 0, topK, rows, routes, counts, x, fault },
+        scale: plan.residualScale,
+      }),
+      ...after,
+    ],
   };
+}
+
+/** x += base(n), what every token goes through: down · (silu(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n). */
+function always({ gpu, plan, weights, state }: Build, { base }: FeedForwardBlock, tile: number): Step[] {
+  if (base?.expert.kind !== "gated") return [];
+  const { gate, up, down } = base.expert;
+  const { x, normed, gateUp, hidden, fault } = state;
+  const linears = [gate, up, ...(base.gate ? [base.gate] : [])];
+  return [
+    ...matmul(gpu, {
+      ...{ matrices: linears.flatMap((w) => weights.matrix(w)), x: normed, y: gateUp },
+      ...{ scalesBias: up.scalesBias, tile, fault },
+    }),
+    glu(gpu, {
+      ...{ rows: up.weight.shape.at(-2) ?? 0, gated: base.gate !== undefined },
+      ...{ gu: gateUp, h: hidden, fault },
+    }),
+    ...matmul(gpu, {
+      ...{ matrices: weights.matrix(down), x: hidden, y: x, add: true },
+      ...{ scalesBias: down.scalesBias, scale: plan.residualScale, tile, fault },
+    }),
+  ];
 }
 
 function normArgs(weights: Weights, { weight, epsilon }: NormSpec) {

@@ -17,7 +17,7 @@ import { type ModelPages, planPages } from "./pages.ts";
 import { type ModelPlan, maxRoutes } from "./plan.ts";
 import { requireRunnable } from "./runnable.ts";
 import { Runner } from "./runner.ts";
-import { allocateState, cacheBytesPerToken, moeSites, type StateSizes } from "./state.ts";
+import { allocateState, cacheBytesPerToken, moeSites, type StateSizes, scaleRopes } from "./state.ts";
 import { Weights } from "./weights.ts";
 
 const DEFAULT_CONTEXT_TOKENS = 4096;
@@ -119,7 +119,11 @@ export async function loadRunner(
   const compiled = gpu.ready();
   // A compile that fails while pages stream is told when they are there.
   compiled.catch(() => {});
-  await streamPages(gpu, store, modelId, weights, pages, onProgress, signal);
+  const upload = (page: PagePlan, bytes: ArrayBuffer) => {
+    weights.uploadDense(page, bytes);
+    scaleRopes(gpu, state, sizes.context, page, bytes);
+  };
+  await streamPages(gpu, store, modelId, upload, pages, onProgress, signal);
   await compiled;
   await runner.setUp();
   return { runner, pager };
@@ -187,7 +191,7 @@ async function streamPages(
   gpu: Gpu,
   store: StoreService,
   modelId: string,
-  weights: Weights,
+  upload: (page: PagePlan, bytes: ArrayBuffer) => void,
   { denseGroups, sourceBytes }: ModelPages,
   onProgress: (progress: Progress) => void,
   signal: AbortSignal,
@@ -206,7 +210,7 @@ async function streamPages(
     signal.throwIfAborted();
     if (i + 1 < batches.length) next = read(i + 1);
     await gpu.checked(() => {
-      for (const [j, page] of batch.entries()) weights.uploadDense(page, buffers[j] as ArrayBuffer);
+      for (const [j, page] of batch.entries()) upload(page, buffers[j] as ArrayBuffer);
       return gpu.done();
     });
     for (const { parts } of batch) for (const { source } of parts) bytesDone += source.bytes;

@@ -2,7 +2,15 @@ import type { TensorType } from "../quant/formats.ts";
 import { align, placePlanes } from "../quant/layout.ts";
 import type { PagePart, PagePlan } from "../quant/page.ts";
 import type { TensorInfo } from "../source/model_file.ts";
-import type { Block, ExpertSpec, Linear, ModelPlan, NormSpec } from "./plan.ts";
+import {
+  type Block,
+  type ExpertSpec,
+  type FeedForwardBlock,
+  type Linear,
+  type ModelPlan,
+  type NormSpec,
+  ropeSpecs,
+} from "./plan.ts";
 
 /** Dense tensors travel in pages of at most this size, unless a single row is larger. */
 export const PIECE_BYTES = 16 * 1024 * 1024;
@@ -48,7 +56,8 @@ export function planPages(plan: ModelPlan): ModelPages {
     }
   });
   const tied = plan.output.weight === plan.embedding.weight;
-  const head = [vectorUnit([plan.finalNorm.weight]), ...(tied ? [] : [linearUnit(plan.output)])];
+  const factors = ropeSpecs(plan).flatMap((rope) => rope.factors ?? []);
+  const head = [vectorUnit([plan.finalNorm.weight, ...factors]), ...(tied ? [] : [linearUnit(plan.output)])];
   denseGroups.push(denseGroup("output", head));
   const sourceBytes = pages.flatMap(({ parts }) => parts).reduce((sum, { source }) => sum + source.bytes, 0);
   return { pages, denseGroups, sites, sourceBytes };
@@ -78,9 +87,19 @@ function blockUnits(block: Block): Unit[] {
     const linears = [block.q, block.k, block.v, block.output].map(linearUnit);
     return [norm, vectorUnit(headNorms.map(({ weight }) => weight)), ...linears];
   }
-  if (block.kind === "feed-forward")
-    return [norm, ...(block.moe?.router.logits.layers ?? []).map(linearUnit)];
+  if (block.kind === "feed-forward") {
+    const { layers = [], selectionBias } = block.moe?.router.logits ?? {};
+    const linears = [...layers, ...baseLinears(block)];
+    return [norm, vectorUnit(selectionBias ? [selectionBias] : []), ...linears.map(linearUnit)];
+  }
   return [norm];
+}
+
+/** Matrices of what is always on: gate and up and the gate over both, then down. */
+function baseLinears({ base }: FeedForwardBlock): Linear[] {
+  if (base?.expert.kind !== "gated") return [];
+  const { gate, up, down } = base.expert;
+  return [gate, up, ...(base.gate ? [base.gate] : []), down];
 }
 
 /** Parts of each page of a group: units in order, a new page where the next would make it too large. */

@@ -17,10 +17,14 @@ export interface ModelPlan {
   readonly embedding: Linear;
   /** Multiplies the embedding. */
   readonly embeddingScale: number;
+  /** Multiplies what a block adds to the residual stream. */
+  readonly residualScale: number;
   readonly layers: readonly LayerPlan[];
   readonly finalNorm: NormSpec;
   /** Logits; the embedding itself where the file ties them. */
   readonly output: Linear;
+  /** Multiplies the logits. */
+  readonly outputScale: number;
 }
 
 /** Blocks run in order, each reading the residual stream and adding to it. */
@@ -38,6 +42,8 @@ export interface Linear {
   readonly bias?: TensorInfo | undefined;
   /** [1] */
   readonly scale?: TensorInfo | undefined;
+  /** y = (x·Wᵀ + bias) · scale */
+  readonly scalesBias?: boolean | undefined;
 }
 
 export interface NormSpec {
@@ -54,6 +60,8 @@ export interface RopeSpec {
   readonly interleaved: boolean;
   /** Radians per position for each of the rotary / 2 pairs, scaling applied. */
   readonly frequencies: readonly number[];
+  /** [rotary / 2], divides the frequencies; the file's numbers come with its weights. */
+  readonly factors?: TensorInfo | undefined;
   /** Multiplies cos and sin. */
   readonly magnitude: number;
 }
@@ -69,7 +77,7 @@ export interface AttentionBlock {
   readonly k: Linear;
   readonly v: Linear;
   readonly output: Linear;
-  /** RMSNorm over each head, before the rotation. */
+  /** RMSNorm before the rotation: over each head, or over all heads together, as the weight is long. */
   readonly qNorm?: NormSpec | undefined;
   readonly kNorm?: NormSpec | undefined;
   /** Absent: no positions. */
@@ -164,7 +172,7 @@ export interface RouterSpec {
     readonly between?: "tanh" | "gru" | "normalise" | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree" | "product-key";
     readonly temperature?: number | undefined;
-    /** Added for the selection only. */
+    /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;
   };
   readonly selection:
@@ -191,4 +199,12 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   if (selection.rule === "top-k" || selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
+}
+
+/** The ropes of a plan, each once. */
+export function ropeSpecs({ layers }: ModelPlan): RopeSpec[] {
+  const ropes = layers.flatMap(({ blocks }) =>
+    blocks.flatMap((block) => (block.kind === "attention" && block.rope ? [block.rope] : [])),
+  );
+  return [...new Set(ropes)];
 }

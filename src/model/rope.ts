@@ -42,7 +42,10 @@ export function yarnFrequencies(rotary: number, base: number, yarn: Yarn): Frequ
 }
 
 /** cos and sin of every pair at every position, times the magnitude: [positions, pairs, 2]. */
-export function ropeTable(positions: number, { frequencies, magnitude }: Frequencies): Float32Array {
+export function ropeTable(
+  positions: number,
+  { frequencies, magnitude }: Frequencies,
+): Float32Array<ArrayBuffer> {
   const table = new Float32Array(positions * frequencies.length * 2);
   let at = 0;
   for (let position = 0; position < positions; position++) {

@@ -4,6 +4,7 @@ import type { TensorInfo } from "../source/model_file.ts";
 import type {
   AttentionBlock,
   Block,
+  ExpertSpec,
   FeedForwardBlock,
   Linear,
   ModelPlan,
@@ -71,14 +72,17 @@ function needAttention(block: AttentionBlock, need: Need): void {
   for (const { weight } of [block.q, block.k, block.v, block.output]) needMatrix(weight, need);
   need(keySize === valueSize, `keys of ${keySize} and values of ${valueSize} elements`);
   need(keySize % 4 === 0, `heads of ${keySize} elements, not a multiple of 4`);
-  need(block.rope !== undefined, "attention without positions");
+  for (const norm of [block.qNorm, block.kNorm]) if (norm) needNorm(norm, need);
   need(block.window === undefined, "windowed attention");
   need(block.sinks === undefined, "attention sinks");
   need(block.latent === undefined, "multi-head latent attention");
 }
 
 function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
-  need(base === undefined, "dense layers and shared experts");
+  if (base) {
+    needExpert(base.expert, need);
+    if (base.gate) needMatrix(base.gate.weight, need);
+  }
   if (moe) needMoe(moe, need);
 }
 
@@ -87,20 +91,21 @@ function needMoe({ router, table }: MoeSpec, need: Need): void {
   need(input === "block", `a router fed from ${input}`);
   need(logits.layers.length === 1 && !logits.between, "a router of several layers");
   need(logits.gate === "softmax" && !logits.temperature, `a ${logits.gate} router`);
-  need(logits.selectionBias === undefined, "a selection bias");
   need(selection.rule === "top-k", `${selection.rule} selection`);
   need(weights.rule !== "one", "unweighted experts");
   need(state === undefined, "a router with state");
   for (const { weight } of logits.layers) needMatrix(weight, need);
   need(table.length === 1, "experts of several kinds");
   for (const { spec } of table) {
-    if (spec.kind !== "gated") need(false, `${spec.kind} experts`);
-    else {
-      need(spec.activation === "silu", `the activation ${spec.activation}`);
-      for (const { weight, bias } of [spec.gate, spec.up, spec.down]) {
-        needMatrix(weight, need);
-        need(!bias, "biases on experts");
-      }
-    }
+    needExpert(spec, need);
+    if (spec.kind !== "gated") continue;
+    for (const { bias } of [spec.gate, spec.up, spec.down]) need(!bias, "biases on experts");
   }
+}
+
+function needExpert(spec: ExpertSpec, need: Need): void {
+  need(spec.kind === "gated", `${spec.kind} experts`);
+  if (spec.kind !== "gated") return;
+  need(spec.activation === "silu", `the activation ${spec.activation}`);
+  for (const { weight } of [spec.gate, spec.up, spec.down]) needMatrix(weight, need);
 }

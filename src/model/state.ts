@@ -2,13 +2,16 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { maxTiles, TILE_BYTES } from "../kernels/group.ts";
 import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
+import type { PagePlan } from "../quant/page.ts";
 import {
   type AttentionBlock,
+  type ExpertSpec,
   type FeedForwardBlock,
   type ModelPlan,
   type MoeSpec,
   maxRoutes,
   type RopeSpec,
+  ropeSpecs,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
 
@@ -53,6 +56,8 @@ export interface State {
   readonly counts: GPUBuffer;
   readonly tiles: GPUBuffer;
   readonly pairs: GPUBuffer;
+  /** Gate and up, stacked, of what is always on. */
+  readonly gateUp: GPUBuffer;
   readonly hidden: GPUBuffer;
   readonly expertRows: GPUBuffer;
   /** [vocabulary] f32 */
@@ -84,21 +89,21 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const heads = most(attentions, (a) => a.heads * a.keySize);
   const experts = mostExperts(plan);
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
-  const hidden = most(sites, (site) => hiddenSize(site));
+  const bases = plan.layers.flatMap(({ blocks }) =>
+    blocks.flatMap((block) => (block.kind === "feed-forward" && block.base ? [block.base] : [])),
+  );
+  const base = most(bases, ({ expert }) => rowsUp(expert));
+  const hidden = Math.max(base, routes * most(sites, hiddenSize));
   const caches = new Map<AttentionBlock, CacheState>();
-  const ropes = new Map<RopeSpec, GPUBuffer>();
   for (const block of attentions) {
-    const { kvHeads, keySize, valueSize, rope } = block;
+    const { kvHeads, keySize, valueSize } = block;
     caches.set(block, {
       keys: floats("keys", kvHeads * keySize, context),
       values: floats("values", kvHeads * valueSize, context),
     });
-    if (rope && !ropes.has(rope)) {
-      const table = floats("rope", rope.rotary, context);
-      gpu.upload(table, 0, ropeTable(context, rope).buffer as ArrayBuffer);
-      ropes.set(rope, table);
-    }
   }
+  const ropes = new Map(ropeSpecs(plan).map((rope) => [rope, floats("rope", rope.rotary, context)]));
+  for (const [rope, table] of ropes) gpu.upload(table, 0, ropeTable(context, rope));
   return {
     tokens: gpu.buffer("tokens", 4 * (context + 1), storage),
     fault: gpu.buffer("fault", 4, storage),
@@ -115,13 +120,31 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
     pairs: floats("pairs", routes),
-    hidden: floats("hidden", routes * hidden),
+    gateUp: floats("gate and up", 2 * base + 1),
+    hidden: floats("hidden", hidden),
     expertRows: floats("expert rows", routes * plan.width),
     logits: gpu.buffer("logits", 4 * align(plan.vocabulary, 4), storage),
     guesses: gpu.buffer("guesses", guessSources(plan, sizes) * guessStride(plan, sizes), storage),
     caches,
     ropes,
   };
+}
+
+/** Makes the tables of ropes anew whose factors a page brings. */
+export function scaleRopes(
+  gpu: Gpu,
+  { ropes }: State,
+  context: number,
+  page: PagePlan,
+  bytes: ArrayBuffer,
+): void {
+  for (const [rope, table] of ropes) {
+    const part = page.parts.find(({ tensor }) => tensor === rope.factors?.name);
+    if (!part) continue;
+    const factors = new Float32Array(bytes, part.offset, part.cols);
+    const frequencies = rope.frequencies.map((frequency, i) => frequency / (factors[i] as number));
+    gpu.upload(table, 0, ropeTable(context, { ...rope, frequencies }));
+  }
 }
 
 /** Bytes from one site's routes to the next when `tokens` tokens are replayed together. */
@@ -163,5 +186,9 @@ export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec }
 }
 
 function hiddenSize({ table }: MoeSpec): number {
-  return Math.max(...table.map(({ spec }) => ("up" in spec ? (spec.up.weight.shape.at(-2) ?? 1) : 1)));
+  return Math.max(...table.map(({ spec }) => rowsUp(spec)));
+}
+
+function rowsUp(spec: ExpertSpec): number {
+  return "up" in spec ? (spec.up.weight.shape.at(-2) ?? 1) : 1;
 }

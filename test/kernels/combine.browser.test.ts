@@ -13,10 +13,11 @@ interface Case {
   readonly topK: number;
   readonly tokens: number;
   readonly counts?: readonly number[];
+  readonly scale?: number;
 }
 
 onGpu("combine", (gpu) => {
-  async function combined({ cols, topK, tokens, counts }: Case) {
+  async function combined({ cols, topK, tokens, counts, scale = 1 }: Case) {
     const random = seeded(cols + topK);
     const chosen = randomExperts(random, tokens, topK, 16);
     const routes = routeSets(random, topK, chosen, (expert) => expert, counts);
@@ -26,7 +27,7 @@ onGpu("combine", (gpu) => {
     // Routes past a token's count, and their rows, may hold anything.
     const buffer = guarded(gpu(), "x", x);
     const step = combine(gpu(), {
-      ...{ cols, topK },
+      ...{ cols, topK, scale },
       rows: storage(
         gpu(),
         "rows",
@@ -41,13 +42,14 @@ onGpu("combine", (gpu) => {
       x: buffer,
     });
     await runSteps(gpu(), [step], { tokens });
-    const weights = routes.weights.map((weight, pair) => (isUsed(pair) ? weight : 0));
+    const weights = routes.weights.map((weight, pair) => (isUsed(pair) ? scale * weight : 0));
     expectClose(await outputFloats(gpu(), buffer, x.length), reference(rows, weights, topK, x), TOLERANCE);
   }
 
   test("one token", () => combined({ cols: 256, topK: 8, tokens: 1 }));
   test("several tokens, part of a workgroup", () => combined({ cols: 36, topK: 2, tokens: 5 }));
   test("more vectors than lanes", () => combined({ cols: 4 * 75, topK: 4, tokens: 3 }));
+  test("scaled", () => combined({ cols: 64, topK: 2, tokens: 3, scale: 0.22 }));
   test("one route", () => combined({ cols: 64, topK: 1, tokens: 4 }));
   test("counts below the most", () => combined({ cols: 64, topK: 3, tokens: 5, counts: [0, 1, 2, 3, 0] }));
 });

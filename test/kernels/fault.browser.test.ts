@@ -7,6 +7,7 @@ import { combine } from "../../src/kernels/combine.ts";
 import { embed } from "../../src/kernels/embed.ts";
 import { expert_down } from "../../src/kernels/expert_down.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
+import { glu } from "../../src/kernels/glu.ts";
 import { group, maxTiles } from "../../src/kernels/group.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
 import type { PageMatrix } from "../../src/kernels/matrix.ts";
@@ -112,6 +113,11 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     ];
     const shape = { heads: 2, kvHeads: 1, headSize: 32, context: 8, scale: 0.2, tile: 2 };
     return { steps: [attention(gpu, { ...shape, q, keys, values, out, fault })], outputs: [out] };
+  },
+  glu: (gpu, fault) => {
+    const h = poisoned(gpu, "h", TOKENS * 32);
+    const gu = floats(gpu, "gu", TOKENS * 65);
+    return { steps: [glu(gpu, { rows: 32, gated: true, gu, h, fault })], outputs: [h] };
   },
   group: (gpu, fault) => {
     const routes = routesOf();

@@ -28,6 +28,8 @@ interface Case {
   readonly rotary: number;
   readonly interleaved: boolean;
   readonly norms: "none" | "q" | "k" | "both";
+  /** The norms are over all heads as one. */
+  readonly isWhole: boolean;
   readonly position: number;
   readonly tokens: number;
 }
@@ -39,6 +41,7 @@ const plain: Case = {
   rotary: 64,
   interleaved: false,
   norms: "both",
+  isWhole: false,
   position: 0,
   tokens: 1,
 };
@@ -48,16 +51,17 @@ onGpu(
   (gpu) => {
     async function rotated(changed: Partial<Case>) {
       const shape = { ...plain, ...changed };
-      const { heads, kvHeads, headSize, rotary, interleaved, norms, position, tokens } = shape;
+      const { heads, kvHeads, headSize, rotary, interleaved, norms, isWhole, position, tokens } = shape;
       const random = seeded(headSize + position);
       const width = (heads + 2 * kvHeads) * headSize;
       const qkv = normals(random, tokens * width);
       const page = new WeightPage(random);
-      const q = { weight: normals(random, headSize), isNormed: norms === "q" || norms === "both" };
-      const k = { weight: normals(random, headSize), isNormed: norms === "k" || norms === "both" };
+      const weights = (count: number) => normals(random, isWhole ? count * headSize : headSize);
+      const q = { weight: weights(heads), isNormed: norms === "q" || norms === "both" };
+      const k = { weight: weights(kvHeads), isNormed: norms === "k" || norms === "both" };
       const bases = [page.floats(q.weight), page.floats(k.weight)] as const;
       const buffer = storage(gpu(), "page", page.bytes());
-      const norm = (base: number) => ({ buffer, base, length: headSize });
+      const norm = (base: number, { length }: Float32Array) => ({ buffer, base, length });
       const frequencies = Float64Array.from({ length: rotary / 2 }, (_, i) => 500 ** ((-2 * i) / rotary));
       const turns = { frequencies, magnitude: 1.25 };
       const outputs = {
@@ -67,10 +71,10 @@ onGpu(
       };
       const step = rope_kv(gpu(), {
         ...{ heads, kvHeads, headSize, rotary, interleaved, context: CONTEXT, epsilon: EPSILON },
-        ...(q.isNormed && { normQ: norm(bases[0]) }),
-        ...(k.isNormed && { normK: norm(bases[1]) }),
+        ...(q.isNormed && { normQ: norm(bases[0], q.weight) }),
+        ...(k.isNormed && { normK: norm(bases[1], k.weight) }),
         qkv: storage(gpu(), "qkv", qkv),
-        table: storage(gpu(), "table", table(turns)),
+        ...(rotary > 0 && { table: storage(gpu(), "table", table(turns)) }),
         ...outputs,
       });
       await runSteps(gpu(), [step], { position, tokens });
@@ -115,6 +119,11 @@ onGpu(
     test("heads of 128", () => rotated({ headSize: 128, rotary: 128, position: 1, tokens: 3 }));
     test("partial halves", () => rotated({ rotary: 16, position: 5, tokens: 2 }));
     test("partial neighbours", () => rotated({ rotary: 24, interleaved: true, position: 5, tokens: 2 }));
+    test("nothing rotated", () => rotated({ rotary: 0, position: 5, tokens: 2 }));
+    test("nothing rotated or normed", () => rotated({ rotary: 0, norms: "none", tokens: 2 }));
+    test("norms over all heads", () => rotated({ isWhole: true, position: 2, tokens: 3 }));
+    test("a norm over all k heads, of which there is one", () =>
+      rotated({ isWhole: true, norms: "k", kvHeads: 1, tokens: 2 }));
     test("no norms", () => rotated({ norms: "none", position: 4, tokens: 2 }));
     test("a norm on q only", () => rotated({ norms: "q", position: 4, tokens: 2 }));
     test("a norm on k only", () => rotated({ norms: "k", position: 4, tokens: 2 }));

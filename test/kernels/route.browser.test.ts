@@ -3,6 +3,7 @@ import { ABSENT, DAMAGED, ELSEWHERE, route } from "../../src/kernels/route.ts";
 import { route as reference } from "../reference/index.ts";
 import { expectClose, guarded, onGpu, outputWords, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
+import { WeightPage } from "../support/weight_page.ts";
 import { unpackRoutes } from "./routes.ts";
 
 /** WGSL's exp is good to a few units in the last place for the logits a router makes. */
@@ -18,6 +19,8 @@ interface Case {
   readonly logits: Float32Array<ArrayBuffer>;
   readonly renormalise?: boolean;
   readonly weightScale?: number;
+  /** [experts] */
+  readonly selectionBias?: Float32Array<ArrayBuffer>;
   /** Experts without a slot. */
   readonly absent?: readonly number[];
   /** Experts that another wave computes. */
@@ -32,7 +35,7 @@ onGpu(
     /** Checks experts, slots, weights and counts; gives back the experts and the fault word. */
     async function routed(args: Case) {
       const { experts, topK, logits, renormalise = true, weightScale = 1 } = args;
-      const { absent = [], elsewhere = [] } = args;
+      const { absent = [], elsewhere = [], selectionBias } = args;
       const tokens = logits.length / experts;
       const slots = Array.from({ length: experts }, (_, e) => {
         if (elsewhere.includes(e)) return ELSEWHERE;
@@ -47,13 +50,18 @@ onGpu(
       const counts = poisoned(gpu(), "counts", tokens);
       const fault = guarded(gpu(), "fault", Uint32Array.of(args.fault ?? ABSENT));
       const buffers = { logits: storage(gpu(), "logits", logits), pageTable, routes, counts, fault };
-      await runSteps(gpu(), [route(gpu(), { experts, topK, renormalise, weightScale, ...buffers })], {
-        tokens,
-      });
+      const page = new WeightPage(seeded(1));
+      const bias = selectionBias && { base: page.floats(selectionBias), length: experts };
+      const rules = {
+        ...{ renormalise, weightScale },
+        ...(bias && { selectionBias: { ...bias, buffer: storage(gpu(), "page", page.bytes()) } }),
+      };
+      await runSteps(gpu(), [route(gpu(), { experts, topK, ...rules, ...buffers })], { tokens });
 
       const ranked = logits.map((l) => (Number.isFinite(l) ? l : LOWEST));
       const weightRule = renormalise ? "renorm" : "raw";
-      const expected = reference(ranked, { experts, topK, weightRule });
+      const isNumber = selectionBias?.map((b) => (Number.isFinite(b) ? b : 0));
+      const expected = reference(ranked, { experts, topK, weightRule, selectionBias: isNumber });
       const found = unpackRoutes(await outputWords(gpu(), routes, 3 * tokens * topK));
       expect(Array.from(found.experts)).toEqual(Array.from(expected.experts));
       expect(Array.from(found.slots)).toEqual(Array.from(expected.experts, (e) => slots[e]));
@@ -82,6 +90,20 @@ onGpu(
       routed({ experts: 16, topK: 1, logits: random(6, 16), renormalise: false }));
     test("all experts", () => routed({ experts: 20, topK: 20, logits: random(3, 20) }));
     test("a weight scale", () => routed({ experts: 16, topK: 4, logits: random(2, 16), weightScale: 2.5 }));
+    test.each([true, false])("chosen with a bias, renormalised: %s", async (renormalise) => {
+      const logits = random(7, 36);
+      const selectionBias = normals(seeded(2), 36, 0.2);
+      const unbiased = await routed({ experts: 36, topK: 4, logits, renormalise });
+      const { experts, fault } = await routed({ experts: 36, topK: 4, logits, renormalise, selectionBias });
+      expect(experts).not.toEqual(unbiased.experts);
+      expect(fault).toBe(ABSENT);
+    });
+    test("a bias that is not a number is as none, and told", async () => {
+      const selectionBias = Float32Array.of(NaN, 0.5, -Infinity, 0, NaN, 0.1);
+      expect(await routed({ experts: 6, topK: 4, logits: random(3, 6), selectionBias })).toMatchObject({
+        fault: DAMAGED,
+      });
+    });
     test("large logits", () =>
       routed({ experts: 16, topK: 4, logits: random(4, 16, 1e3), renormalise: false }));
 

@@ -1,4 +1,5 @@
 /** Models whose logits and greedy continuations are known, and how much of each a software adapter has time for. */
+import type { InlineOptions } from "../../src/inline.ts";
 import { expectGolden, loadInline } from "../support/engine.ts";
 import {
   exists,
@@ -14,6 +15,7 @@ export interface GoldenModel {
   readonly name: string;
   readonly file: URL;
   cases(): Promise<readonly GoldenCase[]>;
+  readonly options?: Partial<InlineOptions>;
 }
 
 /** Greedy tokens checked of the models of which there are several. */
@@ -41,6 +43,15 @@ const quants = [
   ...["IQ4_NL", "MXFP4_MOE", "TQ1_0", "Q1_0"],
 ];
 
+/** Families with a mapping besides qwen3moe, by their file in `golden/archs`. */
+const families = [
+  ...["llama-dense", "llama-moe", "llama-linear", "qwen3-dense", "qwen2moe-moe", "olmoe-moe"],
+  ...["granitemoe-moe", "deepseek-moe", "bailingmoe-moe", "ernie4_5-moe-moe"],
+];
+
+/** Of these also with most experts on disk: shared experts with a gate, and dense layers beside sparse ones. */
+const pagedFamilies = ["qwen2moe-moe", "deepseek-moe"];
+
 /** Models of the shared folder; none where it is not mounted. */
 export async function sharedModels(): Promise<GoldenModel[]> {
   if (!(await exists(shared("golden/archs/qwen3moe-yarn.gguf")))) return [];
@@ -48,6 +59,10 @@ export async function sharedModels(): Promise<GoldenModel[]> {
     name,
     file: shared(`${path}.gguf`),
     cases: async () => [await goldenCase(shared(path))],
+  });
+  const paged = (name: string): GoldenModel => ({
+    ...small(`random ${name}, a quarter of its experts at a time`, `golden/archs/${name}`),
+    options: { memory: { gpuExperts: "25%" } },
   });
   const stories = (type: string): GoldenModel => ({
     name: `trained tiny-stories-moe in ${type}`,
@@ -59,13 +74,15 @@ export async function sharedModels(): Promise<GoldenModel[]> {
   });
   return [
     small("random qwen3moe with YaRN", "golden/archs/qwen3moe-yarn"),
+    ...families.map((name) => small(`random ${name}`, `golden/archs/${name}`)),
+    ...pagedFamilies.map(paged),
     ...quants.map((type) => small(`random qwen3moe in ${type}`, `golden/quants/${type}`)),
     ...["Q8_0", "Q4_0"].map(stories),
   ];
 }
 
-export async function expectGoldenModel({ file, cases }: GoldenModel): Promise<void> {
-  const model = await loadInline(file);
+export async function expectGoldenModel({ file, cases, options }: GoldenModel): Promise<void> {
+  const model = await loadInline(file, options);
   try {
     for (const golden of await cases()) await expectGolden(model, golden);
   } finally {

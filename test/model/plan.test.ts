@@ -126,7 +126,7 @@ describe("a header that contradicts itself: bad-model-file", () => {
 });
 
 describe("what cannot run: unsupported-model", () => {
-  test.each(["llama", "constructor", "toString", ""])("architecture %j", (architecture) => {
+  test.each(["mamba", "constructor", "toString", ""])("architecture %j", (architecture) => {
     const metadata = { "general.architecture": architecture };
     const { message } = failureOf("unsupported-model", () => prepare(changed(file, { metadata }), {}));
     expect(message).toContain(architecture);
@@ -134,12 +134,14 @@ describe("what cannot run: unsupported-model", () => {
 
   test("tensor types without a kernel, each named once, in one message", () => {
     const tensors = {
-      "attn_q.weight": { type: "Q2_K" },
-      "1.ffn_up_exps.weight": { type: "IQ4_XS" },
+      "attn_q.weight": { type: "IQ2_S" },
+      "1.ffn_up_exps.weight": { type: "IQ1_M" },
     } as const;
     const { message } = failureOf("unsupported-model", () => prepare(changed(file, { tensors }), {}));
-    expect(message).toContain("weights of type Q2_K (tensor blk.0.attn_q.weight; supported: F32, F16, Q8_0,");
-    expect(message).toContain("weights of type IQ4_XS (tensor blk.1.ffn_up_exps.weight;");
+    expect(message).toContain(
+      "weights of type IQ2_S (tensor blk.0.attn_q.weight; supported: F32, F16, BF16,",
+    );
+    expect(message).toContain("weights of type IQ1_M (tensor blk.1.ffn_up_exps.weight;");
     expect(message).not.toContain("blk.1.attn_k.weight");
   });
 
@@ -163,19 +165,21 @@ describe("what cannot run: unsupported-model", () => {
     ],
     ["keys of 64 and values of 32", withBlock({ ...attention, valueSize: 32 })],
     ["heads of 6 elements", withBlock({ ...attention, keySize: 6, valueSize: 6 })],
-    ["attention without positions", withBlock({ ...attention, rope: undefined })],
     ["windowed attention", withBlock({ ...attention, window: 128 })],
     ["attention sinks", withBlock({ ...attention, sinks: tensor })],
     [
       "multi-head latent attention",
       withBlock({ ...attention, latent: { queryRank: 1, keyValueRank: 1, rope: 2 } }),
     ],
-    ["dense layers and shared experts", withBlock({ ...feedForward, base: { expert: gated } })],
+    ["zero experts", withBlock({ ...feedForward, moe: undefined, base: { expert: { kind: "zero" } } })],
+    [
+      "the activation relu",
+      withBlock({ ...feedForward, base: { expert: { ...gated, activation: "relu" } } }),
+    ],
     ["a router fed from embedding", withRouter({ input: "embedding" })],
     ["a router of several layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
     ["a sigmoid router", withRouter({ logits: { ...router.logits, gate: "sigmoid" } })],
     ["a softmax router", withRouter({ logits: { ...router.logits, temperature: 0.5 } })],
-    ["a selection bias", withRouter({ logits: { ...router.logits, selectionBias: tensor } })],
     ["top-p selection", withRouter({ selection: { rule: "top-p", p: 0.9, kMax: 4 } })],
     ["unweighted experts", withRouter({ weights: { rule: "one", scale: 1 } })],
     ["a router with state", withRouter({ state: "hidden" })],

@@ -45,6 +45,19 @@ export function matmul(x: Values, matrix: Matrix, residual?: Values): Float64Arr
   return out;
 }
 
+/** silu(gate) ⊙ up, times the sigmoid of a last column where `gated`. gu [tokens, 2·rows (+ 1)] → [tokens, rows]. */
+export function glu(gu: Values, rows: number, gated: boolean): Float64Array {
+  const stride = 2 * rows + (gated ? 1 : 0);
+  const sigmoid = (z: number) => 1 / (1 + Math.exp(-z));
+  const tokens = gu.length / stride;
+  return Float64Array.from({ length: tokens * rows }, (_, i) => {
+    const start = Math.floor(i / rows) * stride;
+    const gate = at(gu, start + (i % rows));
+    const whole = gated ? sigmoid(at(gu, start + 2 * rows)) : 1;
+    return gate * sigmoid(gate) * at(gu, start + rows + (i % rows)) * whole;
+  });
+}
+
 /** Σ a[aAt + i] · b[bAt + i] over `count` numbers. */
 export function dot(a: Values, aAt: number, b: Values, bAt: number, count: number): number {
   // Two chains of additions: one alone waits for itself at every step.

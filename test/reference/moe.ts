@@ -20,17 +20,20 @@ export interface RouteOptions {
   readonly experts: number;
   readonly topK: number;
   readonly weightRule: WeightRule;
+  /** [experts], added to the probabilities to choose by. */
+  readonly selectionBias?: Values | undefined;
 }
 
-/** The top-k of logits [tokens, experts]; of equal logits the lower expert index wins. */
+/** The top-k of logits [tokens, experts], or of probabilities and a bias; of equal logits the lower expert index wins. */
 export function route(logits: Values, options: RouteOptions): Route {
-  const { experts, topK, weightRule } = options;
+  const { experts, topK, weightRule, selectionBias } = options;
   const tokens = logits.length / experts;
   const result = { topK, experts: new Int32Array(tokens * topK), weights: new Float64Array(tokens * topK) };
   for (let t = 0; t < tokens; t++) {
     const row = Float64Array.from({ length: experts }, (_, e) => at(logits, t * experts + e));
     const probabilities = softmax(row);
-    const chosen = byDescending(row).slice(0, topK);
+    const scores = selectionBias ? probabilities.map((p, e) => p + at(selectionBias, e)) : row;
+    const chosen = byDescending(scores).slice(0, topK);
     const sum = chosen.reduce((total, e) => total + at(probabilities, e), 0);
     const weightOf = {
       renorm: (e: number) => at(probabilities, e) / sum,

@@ -13,6 +13,7 @@ export function ggufRope(reader: FileReader, headSize: number, interleaved: bool
   const factor = reader.number("rope.scaling.factor", 0);
   const type = reader.text("rope.scaling.type") ?? "none";
   const attentionFactor = reader.number("rope.scaling.attn_factor", 1);
+  const factors = reader.optional("rope_freqs.weight", [rotary / 2]);
   if (type === "yarn" && factor > 0) {
     const extrapolation = reader.number("rope.scaling.yarn_ext_factor", -1);
     const yarn = yarnFrequencies(rotary, base, {
@@ -23,9 +24,9 @@ export function ggufRope(reader: FileReader, headSize: number, interleaved: bool
       extrapolation: extrapolation < 0 ? 1 : extrapolation,
       attentionFactor,
     });
-    return { rotary, interleaved, ...yarn };
+    return { rotary, interleaved, ...yarn, factors };
   }
   const divide = type === "linear" && factor > 0 ? factor : 1;
   const frequencies = plainFrequencies(rotary, base).map((frequency) => frequency / divide);
-  return { rotary, interleaved, frequencies, magnitude: attentionFactor };
+  return { rotary, interleaved, frequencies, magnitude: attentionFactor, factors };
 }

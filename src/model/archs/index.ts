@@ -1,11 +1,29 @@
 import { SluiceError } from "../../errors.ts";
 import type { ModelFile } from "../../source/model_file.ts";
 import type { ModelPlan } from "../plan.ts";
+import { bailingmoe } from "./bailingmoe.ts";
+import { deepseek } from "./deepseek.ts";
+import { ernie4_5moe } from "./ernie4_5moe.ts";
+import { granitemoe } from "./granitemoe.ts";
+import { llama } from "./llama.ts";
+import { olmoe } from "./olmoe.ts";
+import { qwen2moe } from "./qwen2moe.ts";
+import { qwen3 } from "./qwen3.ts";
 import { qwen3moe } from "./qwen3moe.ts";
 import { FileReader } from "./reader.ts";
 
 /** Architecture mappings by the name a GGUF file gives in `general.architecture`. */
-const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = { qwen3moe };
+const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
+  bailingmoe,
+  deepseek,
+  "ernie4_5-moe": ernie4_5moe,
+  granitemoe,
+  llama,
+  olmoe,
+  qwen2moe,
+  qwen3,
+  qwen3moe,
+};
 
 /**
  * The plan of a model file.

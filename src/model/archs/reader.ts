@@ -47,6 +47,22 @@ export class FileReader {
     return value;
   }
 
+  /** The same where 0, as llama.cpp writes it, is "not set". */
+  setCount(key: string, most: number): number | undefined {
+    return this.number(key, 0) === 0 ? undefined : this.count(key, most);
+  }
+
+  /** A number that multiplies; 0 is "not set", which is 1. */
+  factor(key: string): number {
+    return this.number(key, 0) || 1;
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.#value(key) ?? fallback;
+    if (typeof value === "boolean") return value;
+    throw badFile(this.file, `metadata ${this.architecture}.${key} is ${String(value)}, not a flag`, {});
+  }
+
   /** The tensor `name`, which must have this shape. */
   tensor(name: string, shape: readonly number[]): TensorInfo {
     const found = this.optional(name, shape);
@@ -54,6 +70,7 @@ export class FileReader {
     return found;
   }
 
+  /** Leading axes of length 1 may be there or not; the tensor has the shape asked for. */
   optional(name: string, shape: readonly number[]): TensorInfo | undefined {
     const found = this.#tensors.get(name);
     if (found && String(trim(found.shape)) !== String(trim(shape))) {
@@ -63,7 +80,7 @@ export class FileReader {
         { tensor: name, actual: String(found.shape), expected: String(shape) },
       );
     }
-    return found;
+    return found && found.shape.length !== shape.length ? { ...found, shape } : found;
   }
 
   has(name: string): boolean {
