@@ -30,6 +30,9 @@ export interface ParamValues {
   readonly top_p: number;
 }
 
+/** No adapter wants more between two dynamic offsets; see `minUniformBufferOffsetAlignment`. */
+export const PARAMS_STRIDE_BYTES = 256;
+
 /** Copies of Params in one uniform buffer, a slot for each replay in flight. */
 export class ParamArena {
   readonly bindGroup: GPUBindGroup;

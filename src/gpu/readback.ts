@@ -1,6 +1,9 @@
 import type { Gpu } from "./gpu.ts";
 
-/** Staging buffers for one kind of readback. Two, so that one can be filled while the other is read. */
+/** Two, so that one can be filled while the other is read. */
+export const STAGING_BUFFERS = 2;
+
+/** Staging buffers for one kind of readback. */
 export class Readback {
   readonly #gpu: Gpu;
   readonly #staging: GPUBuffer[];
@@ -8,7 +11,9 @@ export class Readback {
   constructor(gpu: Gpu, label: string, bytes: number) {
     this.#gpu = gpu;
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
-    this.#staging = [0, 1].map((i) => gpu.buffer(`${label} readback ${i}`, bytes, usage));
+    this.#staging = Array.from({ length: STAGING_BUFFERS }, (_, i) =>
+      gpu.buffer(`${label} readback ${i}`, bytes, usage),
+    );
   }
 
   /** The staging buffer to copy into next. `read` gives it back. */

@@ -16,7 +16,7 @@ import { planModel } from "./archs/index.ts";
 import { type ModelPages, planPages } from "./pages.ts";
 import { type ModelPlan, maxRoutes } from "./plan.ts";
 import { requireRunnable } from "./runnable.ts";
-import { Runner } from "./runner.ts";
+import { Runner, runnerBytes } from "./runner.ts";
 import { allocateState, cacheBytesPerToken, moeSites, type StateSizes, scaleRopes } from "./state.ts";
 import { Weights } from "./weights.ts";
 
@@ -102,7 +102,14 @@ export async function loadRunner(
     state: allocateState(gpu, plan, sizes),
   }));
   const sites = describeSites(plan, pages, learned);
-  const slots = await placeExperts(gpu, weights, sites, memory, experts.capacity ?? DEFAULTS.capacity);
+  const slots = await placeExperts(
+    gpu,
+    weights,
+    sites,
+    memory,
+    runnerBytes(plan, state, sizes),
+    experts.capacity ?? DEFAULTS.capacity,
+  );
   const model = { sites };
   const pager = new Pager({
     sites: sites.map((site, s) => ({ ...site, slots: slots[s] as number })),
@@ -150,12 +157,16 @@ function describeSites(plan: ModelPlan, pages: ModelPages, learned: Learned | un
   });
 }
 
-/** Gives experts the slots they may have; where nobody set a limit, as many as the GPU has memory for. */
+/**
+ * Gives experts the slots they may have; where nobody set a limit, as many as the GPU has memory for.
+ * @param reserved bytes that come on top of what is allocated
+ */
 async function placeExperts(
   gpu: Gpu,
   weights: Weights,
   sites: readonly CapacitySite[],
   { gpu: most, gpuExperts }: MemoryBudget,
+  reserved: number,
   capacity: CapacityPlan,
 ): Promise<number[]> {
   const least = poolBytes(
@@ -166,7 +177,7 @@ async function placeExperts(
     sites,
     sites.map(({ experts }) => experts),
   );
-  const left = most === undefined ? all : most - gpu.counters.bytesAllocated;
+  const left = most === undefined ? all : Math.max(0, most - gpu.counters.bytesAllocated - reserved);
   const asked =
     typeof gpuExperts === "string"
       ? Math.max(least, (all * Number.parseFloat(gpuExperts)) / 100)

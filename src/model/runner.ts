@@ -5,9 +5,9 @@ import type { Ranking } from "../experts/predictor/predictor.ts";
 import { rank } from "../experts/predictor/rank.ts";
 import { RouteRows } from "../experts/routes.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { ParamArena, type ParamValues } from "../gpu/params.ts";
+import { PARAMS_STRIDE_BYTES, ParamArena, type ParamValues } from "../gpu/params.ts";
 import { replay, type Step } from "../gpu/program.ts";
-import type { Readback } from "../gpu/readback.ts";
+import { type Readback, STAGING_BUFFERS } from "../gpu/readback.ts";
 import { ABSENT, DAMAGED } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
 import { buildPrograms, type Program, type Programs } from "./forward.ts";
@@ -27,6 +27,7 @@ import type { Weights } from "./weights.ts";
 const BATCH_TOKENS = 8;
 /** Batches submitted ahead then, so that the GPU works while ids travel. */
 const BATCHES_AHEAD = 2;
+const REPLAYS_IN_FLIGHT = BATCHES_AHEAD * BATCH_TOKENS;
 /** Routers asked early name this share of top-k more; Fate finds that a few take top-k from 79 % right to 97 %. */
 const EXTRA_SHARE = 0.5;
 /** Experts uploaded before the GPU is waited for: what is written and not yet run lies in host memory. */
@@ -71,11 +72,12 @@ export class Runner {
     this.#sizes = sizes;
     this.#pager = pager;
     this.#programs = buildPrograms(gpu, plan, weights, state, sizes);
-    this.#params = new ParamArena(gpu, 2 * BATCH_TOKENS);
-    this.#ids = gpu.readback("ids", 4 * (1 + BATCH_TOKENS));
-    this.#logits = gpu.readback("logits", 4 * (1 + plan.vocabulary));
+    this.#params = new ParamArena(gpu, REPLAYS_IN_FLIGHT);
+    const bytes = readbackSizes(plan, state, sizes);
+    this.#ids = gpu.readback("ids", bytes.ids);
+    this.#logits = gpu.readback("logits", bytes.logits);
     this.#guessBytes = guessSources(plan, sizes) * guessStride(plan, sizes);
-    this.#seen = gpu.readback("routes", 8 + this.#guessBytes + state.routes.size);
+    this.#seen = gpu.readback("routes", bytes.seen);
     this.#topK = moeSites(plan).map(({ router, experts }) => maxRoutes(router, experts));
   }
 
@@ -376,6 +378,22 @@ export class Runner {
   #resetFault(): void {
     this.#gpu.upload(this.#state.fault, 0, Uint32Array.of(ABSENT));
   }
+}
+
+function readbackSizes(plan: ModelPlan, { routes }: State, sizes: StateSizes) {
+  const guesses = guessSources(plan, sizes) * guessStride(plan, sizes);
+  return {
+    ids: 4 * (1 + BATCH_TOKENS),
+    logits: 4 * (1 + plan.vocabulary),
+    seen: 8 + guesses + routes.size,
+  };
+}
+
+/** GPU bytes that a runner of this state takes, at most. */
+export function runnerBytes(plan: ModelPlan, state: State, sizes: StateSizes): number {
+  const { ids, logits, seen } = readbackSizes(plan, state, sizes);
+  const ROUNDING_BYTES = 256;
+  return STAGING_BUFFERS * (ids + logits + seen + ROUNDING_BYTES) + REPLAYS_IN_FLIGHT * PARAMS_STRIDE_BYTES;
 }
 
 interface Chunk {

@@ -1,5 +1,6 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { maxTiles, TILE_BYTES } from "../kernels/group.ts";
+import { gateBytes } from "../kernels/pack_gate.ts";
 import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePlan } from "../quant/page.ts";
@@ -30,6 +31,13 @@ export interface StateSizes {
   readonly lookahead: number;
   /** Routers are asked early at every site, not only where the program stops. */
   readonly isTraced: boolean;
+}
+
+/** The folded routers of `sites` sites from `firstSite` on. */
+export interface GateRange {
+  readonly gates: GPUBuffer;
+  readonly firstSite: number;
+  readonly sites: number;
 }
 
 export interface CacheState {
@@ -64,6 +72,8 @@ export interface State {
   readonly logits: GPUBuffer;
   /** Logits of routers asked early, [lookahead, most experts] f32; where traced, for each site too, `guessStride` bytes apart. */
   readonly guesses: GPUBuffer;
+  /** Routers folded with their norms, for asking early; none where nothing asks. */
+  readonly gates: readonly GateRange[];
   /** One cache for each attention block, in order. */
   readonly caches: ReadonlyMap<AttentionBlock, CacheState>;
   /** One table for each rope in the plan. */
@@ -125,6 +135,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     expertRows: floats("expert rows", routes * plan.width),
     logits: gpu.buffer("logits", 4 * align(plan.vocabulary, 4), storage),
     guesses: gpu.buffer("guesses", guessSources(plan, sizes) * guessStride(plan, sizes), storage),
+    gates: sizes.lookahead > 0 ? allocateGates(gpu, plan) : [],
     caches,
     ropes,
   };
@@ -151,6 +162,19 @@ export function scaleRopes(
 export function routeStride(plan: ModelPlan, tokens: number): number {
   const routes = Math.max(1, ...moeSites(plan).map(({ router, experts }) => maxRoutes(router, experts)));
   return align(ROUTE_BYTES * routes * tokens, BINDING_ALIGNMENT_BYTES);
+}
+
+/** In as many buffers as the binding limit asks for; none if it holds no router. */
+function allocateGates(gpu: Gpu, plan: ModelPlan): GateRange[] {
+  const siteBytes = gateBytes(mostExperts(plan), plan.width);
+  const sitesEach = Math.floor(gpu.maxBindingBytes / siteBytes);
+  const count = sitesEach > 0 ? moeSites(plan).length : 0;
+  return Array.from({ length: Math.ceil(count / sitesEach) || 0 }, (_, i) => {
+    const firstSite = i * sitesEach;
+    const sites = Math.min(sitesEach, count - firstSite);
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
+    return { gates: gpu.buffer("next gates", sites * siteBytes, usage), firstSite, sites };
+  });
 }
 
 /** Bytes from one source's guesses to the next. */

@@ -223,3 +223,17 @@ test("a GPU without room for all experts: as many as it has room for, and the sa
   expect((await model.stats()).faultsPerToken).toBeGreaterThan(0);
   await model.dispose();
 });
+
+test("a budget is for everything: what is left of it is for experts, to the last slot", async () => {
+  const whole = await loadInline(smallModel());
+  const { gpuBytes } = await whole.stats();
+  await whole.dispose();
+  // A slot is about 100 kB.
+  const budget = gpuBytes - 300_000;
+  const model = await loadInline(smallModel(), { memory: { gpu: budget } });
+  expect(await collect(model.generateTokens(tokens, { maxTokens: 9 }))).toEqual(greedy.slice(0, 9));
+  const { gpuBytes: taken } = await model.stats();
+  expect(taken).toBeLessThanOrEqual(budget);
+  expect(taken).toBeGreaterThan(budget - 150_000);
+  await model.dispose();
+});
