@@ -109,7 +109,7 @@ export class Pager {
   }
 
   /**
-   * The program stopped at `site`: notes the routes that are new. A token also brings early what later sites will need.
+   * The program stopped at `site`: notes the routes that are new.
    * @returns sets of experts that fit the slots; the site is done when each was brought and computed.
    */
   stopped(site: number, routes: RouteRows): number[][] {

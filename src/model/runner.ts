@@ -11,7 +11,7 @@ import { type Readback, STAGING_BUFFERS } from "../gpu/readback.ts";
 import { ABSENT, DAMAGED } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
 import { buildPrograms, type Program, type Programs } from "./forward.ts";
-import { type ModelPlan, maxRoutes } from "./plan.ts";
+import { type ModelPlan, type MoeSpec, maxRoutes } from "./plan.ts";
 import {
   guessSources,
   guessStride,
@@ -60,6 +60,11 @@ export class Runner {
   /** Fault word, id, guesses, routes. */
   readonly #seen: Readback;
   readonly #guessBytes: number;
+  readonly #guessStride: number;
+  /** Bytes from one site's routes to the next. */
+  readonly #routeStrides: { readonly prefill: number; readonly decode: number };
+  readonly #sites: readonly MoeSpec[];
+  readonly #mostExperts: number;
   /** Of each site. */
   readonly #topK: readonly number[];
   /** What is known of the token that was drawn last. */
@@ -76,9 +81,13 @@ export class Runner {
     const bytes = readbackSizes(plan, state, sizes);
     this.#ids = gpu.readback("ids", bytes.ids);
     this.#logits = gpu.readback("logits", bytes.logits);
-    this.#guessBytes = guessSources(plan, sizes) * guessStride(plan, sizes);
+    this.#guessStride = guessStride(plan, sizes);
+    this.#guessBytes = guessSources(plan, sizes) * this.#guessStride;
+    this.#routeStrides = { prefill: routeStride(plan, sizes.chunk), decode: routeStride(plan, 1) };
     this.#seen = gpu.readback("routes", bytes.seen);
-    this.#topK = moeSites(plan).map(({ router, experts }) => maxRoutes(router, experts));
+    this.#sites = moeSites(plan);
+    this.#mostExperts = mostExperts(plan);
+    this.#topK = this.#sites.map(({ router, experts }) => maxRoutes(router, experts));
   }
 
   /** To be called once, when the dense weights are there and everything has compiled. */
@@ -192,7 +201,7 @@ export class Runner {
     }
     const seen = await this.#runPaged({
       start: () => this.#pager.startChunk(chunk.tokens),
-      ...{ program: prefill, chunk, stride: routeStride(this.#plan, this.#sizes.chunk), signal },
+      ...{ program: prefill, chunk, stride: this.#routeStrides.prefill, signal },
       behind: (run) => {
         runHead(run);
         if (sampling) run(next, last);
@@ -208,7 +217,7 @@ export class Runner {
     const chunk = { position, tokens: 1 };
     const seen = await this.#runPaged({
       start: () => this.#pager.startToken(id, ahead),
-      ...{ program: this.#programs.decode, chunk, stride: routeStride(this.#plan, 1), sampling },
+      ...{ program: this.#programs.decode, chunk, stride: this.#routeStrides.decode, sampling },
       behind: (run) => run(this.#programs.next, chunk),
     });
     this.#pager.finished([id], seen.routes, [...ahead, ...seen.traced]);
@@ -337,13 +346,12 @@ export class Runner {
   /** What routers said of the input of site `source`. The embedding, −1, says nothing of a site behind the first. */
   #rankings(bytes: ArrayBuffer, index: number, source: number): Ranking[] {
     const { lookahead } = this.#sizes;
-    const experts = mostExperts(this.#plan);
-    const sites = moeSites(this.#plan);
-    const start = 8 + index * guessStride(this.#plan, this.#sizes);
-    const last = Math.min(sites.length - 1, source < 0 ? 0 : source + lookahead);
+    const experts = this.#mostExperts;
+    const start = 8 + index * this.#guessStride;
+    const last = Math.min(this.#sites.length - 1, source < 0 ? 0 : source + lookahead);
     return Array.from({ length: Math.max(0, lookahead > 0 ? last - source : 0) }, (_, d) => {
       const site = source + 1 + d;
-      const logits = new Float32Array(bytes, start + 4 * d * experts, sites[site]?.experts ?? 0);
+      const logits = new Float32Array(bytes, start + 4 * d * experts, this.#sites[site]?.experts ?? 0);
       const topK = this.#topK[site] ?? 0;
       return rank(logits, site, source, topK + Math.ceil(EXTRA_SHARE * topK));
     });
