@@ -155,7 +155,10 @@ function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePar
   if (spec.kind !== "gated") throw new Error(`${spec.kind} experts have no page`);
   const parts = [spec.gate, spec.up, spec.down].flatMap(({ weight, scale }) => {
     const [rows = 1, cols = 1] = weight.shape.slice(-2);
-    const matrix = matrixPart(weight, weight.type, expert * rows, rows, cols);
+    const { slices } = weight;
+    const matrix = slices
+      ? matrixPart({ ...weight, offset: slices[expert] as number }, weight.type, 0, rows, cols)
+      : matrixPart(weight, weight.type, expert * rows, rows, cols);
     return scale && length(scale) === experts ? [matrix, vectorPart(scale, expert, 1)] : [matrix];
   });
   let offset = 0;

@@ -13,6 +13,11 @@ export interface TensorInfo {
   /** Absolute position in the file, in bytes. */
   readonly offset: number;
   readonly bytes: number;
+  /**
+   * Where each slice along the first axis starts, where they do not follow each other from `offset` on: experts stored
+   * as tensors of their own, or one of two matrices that lie in one tensor by turns. Slices are of equal size.
+   */
+  readonly slices?: readonly number[] | undefined;
 }
 
 /** What the header of a model file says. Plain data: it crosses workers and is kept in the catalogue. */
