@@ -1,4 +1,5 @@
 // x[t, c] += SCALE · Σ_i weight[t, i] · rows[t · ROUTES + i, c],  i < count[t], in this order
+// STORE: x = … ; not WEIGHTED: weights are 1, since they came first.
 //
 // Grid: (COLS / 4 / LANES, tokens). A lane owns one vector of a token.
 // Joined: route_set.
@@ -20,7 +21,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   var sum = vec4f();
   for (var i = 0u; i < counts[t]; i++) {
     let pair = t * ROUTES + i;
-    sum += routes[pair].weight * rows[pair * (COLS / 4u) + c];
+    if (WEIGHTED) {
+      sum += routes[pair].weight * rows[pair * (COLS / 4u) + c];
+    } else {
+      sum += rows[pair * (COLS / 4u) + c];
+    }
   }
-  x[t * (COLS / 4u) + c] += SCALE * sum;
+  let at = t * (COLS / 4u) + c;
+  if (STORE) {
+    x[at] = SCALE * sum;
+  } else {
+    x[at] += SCALE * sum;
+  }
 }

@@ -1,8 +1,9 @@
-// rows[pair, r] = down[r]·hidden[pair], for the expert in the pair's slot
+// rows[pair, r] = down[r]·hidden[pair], for the expert in the pair's slot; scaled, then with its bias, where the page
+// has them
 //
 // Grid: (ROWS / 2 / LANES, tiles). A lane owns rows r and r + LANES for the TILE pairs of a tile. Each pair has
 // a row of its own, whenever its expert is there; `combine` adds them up in a fixed order.
-// Joined: dequant_*, dot32, `down` (with its scale) generated from the page, route_set, tiles_*.
+// Joined: dequant_*, dot32, `down` (with scale and bias) generated from the page, route_set, tiles_*.
 // UNROLL: as matmul.
 // Edges: as expert_gate_up.
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;        // SLOTS pages
@@ -36,10 +37,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   }
   for (var i = 0u; i < tile.count; i++) {
     let to = pair_at(tile.first + i) * ROWS;
-    let total = down_scale(page) * sum[i];
-    rows[to + row] = total.x;
+    rows[to + row] = down_finish(page, row, sum[i].x);
     if (row + LANES < ROWS) {
-      rows[to + row + LANES] = total.y;
+      rows[to + row + LANES] = down_finish(page, row + LANES, sum[i].y);
     }
   }
 }

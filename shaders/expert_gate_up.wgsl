@@ -1,7 +1,9 @@
-// hidden[pair, r] = silu(gate[r]·x[token]) · (up[r]·x[token]), for the expert in the pair's slot
+// hidden[pair, r] = activation(gate[r]·x[token], up[r]·x[token]), for the expert in the pair's slot. Each product is
+// scaled and then given its bias, where the page has them; with `input_weight_route` x is weight[pair] · x.
 //
 // Grid: (ROWS / LANES, tiles). A lane owns row r of gate and of up for the TILE pairs of a tile.
-// Joined: dequant_*, dot32, `gate` and `up` (with their scales) generated from the page, route_set, tiles_*.
+// Joined: dequant_*, dot32, `gate` and `up` (with scales and biases) generated from the page, activation_*,
+// input_weight_*, route_set, tiles_*.
 // UNROLL: as matmul.
 // Edges: a tile whose slot lies outside [FIRST_SLOT, FIRST_SLOT + SLOTS) is another segment's, or nobody's.
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;           // SLOTS pages
@@ -33,8 +35,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
   }
   for (var i = 0u; i < tile.count; i++) {
-    let a = gate_scale(page) * sum[i].x;
-    let b = up_scale(page) * sum[i].y;
-    hidden[pair_at(tile.first + i) * ROWS + row] = a / (1.0 + exp(-a)) * b;
+    let pair = pair_at(tile.first + i);
+    let products = input_weighted(pair, sum[i]);
+    let a = gate_finish(page, row, products.x);
+    let b = up_finish(page, row, products.y);
+    hidden[pair * ROWS + row] = activation(a, b);
   }
 }

@@ -1,4 +1,4 @@
-// y[t, r] = FINISH_SCALE · (scale(r) · Σ_c w[r, c] · x[t, c] + bias(r))     (or y += …, by the epilogue joined)
+// y[t, r] = FINISH_SCALE · (scale(r) · Σ_c w[r, c] · x[t, c] + bias(r))     (or as the epilogue joined has it)
 //
 // Grid: (rows / 2 / ROW_LANES, tokens / TILE). A lane owns two rows, ROW_LANES apart, and a 1/SPLITS share of
 // their columns, for TILE tokens: a group of 32 weights is expanded once and used TILE times, 32 inputs are

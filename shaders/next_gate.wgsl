@@ -1,5 +1,7 @@
 // logits[d, e] = Σ_c gates[t, e, c] · x[c] / sqrt(mean_c(x[c]²) + EPSILON),  t = source + 1 + d,  x the residual
 // stream of one token at the source site: guesses at the routes of the sites that follow (Fate).
+// CENTRED the mean of x is subtracted from it first: Σ g · (x − m) = Σ g · x − m · Σ g, mean((x − m)²) = mean(x²) − m².
+// Not NORMED nothing divides.
 // The source is a site the program knows, or AT_FAULT the one in the fault word: before the first where that is
 // ABSENT, none where it is DAMAGED.
 //
@@ -27,14 +29,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let start = BASE + site * (COLS / 8u) * EXPERTS + expert;
   var sum = vec4f();
   var squares = vec4f();
+  var entries = vec4f();
+  var gate_entries = vec4f();
   for (var u = 0u; u < COLS / 8u; u++) {
     let w = gates[start + u * EXPERTS];
     let a = x[2u * u];
     let b = x[2u * u + 1u];
-    sum += vec4f(unpack2x16float(w.x), unpack2x16float(w.y)) * a;
-    sum += vec4f(unpack2x16float(w.z), unpack2x16float(w.w)) * b;
-    squares += a * a + b * b;
+    let gate_a = vec4f(unpack2x16float(w.x), unpack2x16float(w.y));
+    let gate_b = vec4f(unpack2x16float(w.z), unpack2x16float(w.w));
+    sum += gate_a * a;
+    sum += gate_b * b;
+    if (NORMED) {
+      squares += a * a + b * b;
+    }
+    if (CENTRED) {
+      entries += a + b;
+      gate_entries += gate_a + gate_b;
+    }
   }
-  let mean = dot(squares, vec4f(1.0)) / f32(COLS);
-  logits[group.y * EXPERTS + expert] = dot(sum, vec4f(1.0)) * inverseSqrt(mean + EPSILON);
+  var logit = dot(sum, vec4f(1.0));
+  var square = dot(squares, vec4f(1.0)) / f32(COLS);
+  if (CENTRED) {
+    let mean = dot(entries, vec4f(1.0)) / f32(COLS);
+    logit -= mean * dot(gate_entries, vec4f(1.0));
+    square = max(square - mean * mean, 0.0);
+  }
+  if (NORMED) {
+    logit *= inverseSqrt(square + EPSILON);
+  }
+  logits[group.y * EXPERTS + expert] = logit;
 }

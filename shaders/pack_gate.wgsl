@@ -1,4 +1,5 @@
-// gates[r, c] = scale · w[r, c] · norm[c] in f16: a router that reads the residual stream, its norm folded in
+// gates[r, c] = scale · w[r, c] · norm[c] in f16: a router that reads the residual stream, its norm's weight folded in;
+// norm[c] is 1 unless NORMED
 //
 // Grid: (ROWS / LANES, COLS / 32). A lane packs one group of 32 columns of a row: four units of 8 halves.
 // Column-major as the weights are: unit u of row r lies at u · EXPERTS + r.
@@ -20,10 +21,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let p = piece(row);
   let w = weight(p, g);
   for (var u = 0u; u < 4u; u++) {
-    let c = NORM + g * 8u + 2u * u;
-    let a = halves(scale(p) * w[2u * u] * norm[c]);
-    let b = halves(scale(p) * w[2u * u + 1u] * norm[c + 1u]);
-    gates[BASE + (g * 4u + u) * EXPERTS + p.out] = vec4u(a, b);
+    var a = scale(p) * w[2u * u];
+    var b = scale(p) * w[2u * u + 1u];
+    if (NORMED) {
+      let c = NORM + g * 8u + 2u * u;
+      a *= norm[c];
+      b *= norm[c + 1u];
+    }
+    gates[BASE + (g * 4u + u) * EXPERTS + p.out] = vec4u(halves(a), halves(b));
   }
 }
 

@@ -1,13 +1,18 @@
-// RouteSet of each token: the ROUTES largest logits, best first, with their weights, resolved to slots. Where BIASED
-// the ROUTES largest of softmax(logits) + bias.
-//   weight = exp(l − max) / Σ exp(l − max), the sum over the chosen (RENORM) or over all experts; · WEIGHT_SCALE
+// RouteSet of each token: the ROUTES best experts, best first, with their weights, resolved to slots.
+//   score  = mass(l), where SUMS_TO_ONE over the sum of all masses
+//   weight = WEIGHT_SCALE · score, where RENORM over the sum of the chosen scores, at least LEAST_TOTAL
+// Best is the largest logit, which is the largest score; with a bias or groups the largest score + bias. With groups
+// (EXPERTS / GROUPS neighbours each) only experts of the GROUPS_USED best are chosen, a group being as good as its best
+// expert, or BY_TWO as its best two together.
 //
-// Grid: (1, tokens). Lane l ranks experts l, l + LANES, … by counting those that beat them.
-// Ties: the lower expert index wins. A logit that is not a number ranks last, by index, and is told in `fault` as
-// DAMAGED: the routes go on, but no text made with them may pass for the model's.
+// Grid: (1, tokens). Lane l owns experts (and groups) l, l + LANES, … and takes part in ROUTES rounds: each finds the
+// best expert left. A round costs EXPERTS / LANES steps; counting for each expert who beats it cost EXPERTS² / LANES.
+// Ties: the lower index wins, of experts and of groups. A logit that is not a number ranks last, by index, or by its
+// bias with a score of 0, and is told in `fault` as DAMAGED: the routes go on, but no text made with them may pass for
+// the model's.
 // An expert whose slot is ABSENT is a fault: the lowest site that met one is kept in `fault`, before DAMAGED. Any
 // other slot is passed on, found or not: one that another wave computes is ELSEWHERE.
-// Joined: reduce_*, is_number, route_set.
+// Joined: gate_*, reduce_*, is_number, route_set.
 @group(0) @binding(0) var<storage, read> logits: array<f32>;            // [tokens, EXPERTS]
 @group(0) @binding(1) var<storage, read> page_table: array<u32>;        // this site, then a slot or ABSENT per expert
 @group(0) @binding(2) var<storage, read_write> routes: array<Route>;    // [tokens, ROUTES]
@@ -17,6 +22,13 @@
 
 const LOWEST = -3.4028234e38;
 const DAMAGED = 0xfffffffeu;
+const TAKEN = 0xffffffffu;
+const LAST = 0xfffffffeu;
+const GROUPED = GROUPS_USED < GROUPS;
+const GROUP_EXPERTS = EXPERTS / GROUPS;
+
+// Ranks of the experts, or before them of the groups, that this lane owns: the lower the better, or TAKEN.
+var<private> ranks: array<u32, (EXPERTS + LANES - 1u) / LANES>;
 
 fn logit_at(t: u32, e: u32) -> f32 {
   let l = logits[t * EXPERTS + e];
@@ -26,11 +38,52 @@ fn logit_at(t: u32, e: u32) -> f32 {
 // What experts are chosen by.
 fn score_at(t: u32, e: u32, top: f32, all: f32) -> f32 {
   let l = logit_at(t, e);
-  if (!BIASED) {
+  if (!BIASED && !GROUPED) {
     return l;
   }
+  let score = mass(l, top) / all;
+  if (!BIASED) {
+    return score;
+  }
   let b = bias[BIAS + e / 4u][e % 4u];
-  return exp(l - top) / all + select(0.0, b, is_number(b));
+  return score + select(0.0, b, is_number(b));
+}
+
+// What a group is chosen by.
+fn group_score(t: u32, g: u32, top: f32, all: f32) -> f32 {
+  var first = LOWEST;
+  var second = LOWEST;
+  for (var e = g * GROUP_EXPERTS; e < (g + 1u) * GROUP_EXPERTS; e++) {
+    let score = score_at(t, e, top, all);
+    second = max(second, min(first, score));
+    first = max(first, score);
+  }
+  return select(first, first + second, BY_TWO && GROUP_EXPERTS > 1u);
+}
+
+// The order of floats turned round in integers, so that −0 is 0 and no adapter rounds a small one to it.
+fn rank_of(score: f32) -> u32 {
+  let bits = bitcast<u32>(select(score, 0.0, score == 0.0));
+  return min(select(0x7fffffffu - bits, bits, (bits >> 31u) == 1u), LAST);
+}
+
+// The best of `count` by `ranks`, found by all lanes together and taken.
+fn take_best(count: u32, lane: u32) -> u32 {
+  var rank = TAKEN;
+  var best = 0xffffffffu;
+  for (var i = lane; i < count; i += LANES) {
+    let own = ranks[i / LANES];
+    if (own < rank) {
+      rank = own;
+      best = i;
+    }
+  }
+  let lowest = reduce_min_u32(rank, lane);
+  let taken = reduce_min_u32(select(0xffffffffu, best, rank == lowest), lane);
+  if (taken % LANES == lane) {
+    ranks[taken / LANES] = TAKEN;
+  }
+  return taken;
 }
 
 @compute @workgroup_size(LANES)
@@ -46,46 +99,56 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       atomicMin(&fault, DAMAGED);
     }
   }
-  let top = reduce_max(best, lane);
+  var top = 0.0;
   var all = 1.0;
-  if (BIASED || !RENORM) {
-    var mass = 0.0;
-    for (var e = lane; e < EXPERTS; e += LANES) {
-      mass += exp(logit_at(t, e) - top);
-    }
-    all = reduce_sum(mass, lane);
-  }
-  var total = all;
-  if (RENORM) {
-    var mass = 0.0;
-    for (var e = lane; e < EXPERTS; e += LANES) {
-      if (rank_of(t, e, top, all) < ROUTES) {
-        mass += exp(logit_at(t, e) - top);
+  if (SUMS_TO_ONE) {
+    top = reduce_max(best, lane);
+    if (BIASED || GROUPED || !RENORM) {
+      var sum = 0.0;
+      for (var e = lane; e < EXPERTS; e += LANES) {
+        sum += mass(logit_at(t, e), top);
       }
+      all = reduce_sum(sum, lane);
     }
-    total = reduce_sum(mass, lane);
+  }
+
+  var is_open: array<bool, GROUPS>;
+  if (GROUPED) {
+    for (var g = lane; g < GROUPS; g += LANES) {
+      ranks[g / LANES] = rank_of(group_score(t, g, top, all));
+    }
+    for (var i = 0u; i < GROUPS_USED; i++) {
+      is_open[take_best(GROUPS, lane)] = true;
+    }
   }
   for (var e = lane; e < EXPERTS; e += LANES) {
-    let rank = rank_of(t, e, top, all);
-    if (rank < ROUTES) {
-      let slot = page_table[1u + e];
-      if (slot == ABSENT) {
-        atomicMin(&fault, page_table[0]);
+    let rank = rank_of(score_at(t, e, top, all));
+    ranks[e / LANES] = select(LAST, rank, !GROUPED || is_open[e / GROUP_EXPERTS]);
+  }
+  var chosen: array<u32, ROUTES>;
+  for (var i = 0u; i < ROUTES; i++) {
+    chosen[i] = take_best(EXPERTS, lane);
+  }
+
+  var total = all;
+  if (RENORM) {
+    var sum = 0.0;
+    for (var e = lane; e < EXPERTS; e += LANES) {
+      if (ranks[e / LANES] == TAKEN) {
+        sum += mass(logit_at(t, e), top);
       }
-      routes[t * ROUTES + rank] = Route(e, slot, WEIGHT_SCALE * exp(logit_at(t, e) - top) / total);
     }
+    total = max(reduce_sum(sum, lane), LEAST_TOTAL);
+  }
+  for (var i = lane; i < ROUTES; i += LANES) {
+    let e = chosen[i];
+    let slot = page_table[1u + e];
+    if (slot == ABSENT) {
+      atomicMin(&fault, page_table[0]);
+    }
+    routes[t * ROUTES + i] = Route(e, slot, WEIGHT_SCALE * mass(logit_at(t, e), top) / total);
   }
   if (lane == 0u) {
     counts[t] = ROUTES;
   }
-}
-
-fn rank_of(t: u32, e: u32, top: f32, all: f32) -> u32 {
-  let mine = score_at(t, e, top, all);
-  var rank = 0u;
-  for (var other = 0u; other < EXPERTS; other++) {
-    let l = score_at(t, other, top, all);
-    rank += select(0u, 1u, l > mine || (l == mine && other < e));
-  }
-  return rank;
 }

@@ -10,11 +10,15 @@ export interface CombineArgs extends Stoppable {
   readonly topK: number;
   /** Multiplies the sum. */
   readonly scale?: number;
+  /** False where routes weighed the experts' inputs. */
+  readonly weighted?: boolean | undefined;
+  /** Write `x`, whatever it holds, rather than add to it. */
+  readonly store?: boolean | undefined;
   /** [tokens · topK, cols] f32 */
   readonly rows: GPUBuffer;
   readonly routes: BoundBuffer;
   readonly counts: GPUBuffer;
-  /** [tokens, cols] f32: the residual stream, added to */
+  /** [tokens, cols] f32: the residual stream, added to; or where `store`, written */
   readonly x: GPUBuffer;
 }
 
@@ -22,11 +26,11 @@ const LANES = 64;
 
 /** x += scale · Σ weight · expert output, in the order of the RouteSet. */
 export function combine(gpu: Gpu, args: CombineArgs): Step {
-  const { cols, topK, scale = 1, rows, routes, counts, x, fault } = args;
+  const { cols, topK, scale = 1, weighted = true, store = false, rows, routes, counts, x, fault } = args;
   return makeStep(gpu, {
     label: "combine",
     source,
-    constants: { LANES, COLS: cols, ROUTES: topK, SCALE: { f32: scale } },
+    constants: { LANES, COLS: cols, ROUTES: topK, SCALE: { f32: scale }, WEIGHTED: weighted, STORE: store },
     snippets: [routeSet],
     buffers: { rows, routes, counts, x },
     fault,

@@ -17,7 +17,7 @@ export interface ExpertDownArgs extends PairArgs {
   readonly rows: GPUBuffer;
 }
 
-/** rows = down·hidden for the pairs whose expert lies in one segment of the pool. */
+/** rows = (down·hidden) · scale + bias for the pairs whose expert lies in one segment of the pool. */
 export function expert_down(gpu: Gpu, args: ExpertDownArgs): Step {
   const { segment, pageBytes, down, hidden, rows } = args;
   const shared = expertStep(gpu, segment, pageBytes, down.rows, down.cols, 2, args);

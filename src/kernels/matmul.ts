@@ -1,6 +1,8 @@
 import dot32 from "../../shaders/lib/dot32.wgsl?raw";
 import epilogueAdd from "../../shaders/lib/epilogue_add.wgsl?raw";
+import epilogueSoftcap from "../../shaders/lib/epilogue_softcap.wgsl?raw";
 import epilogueStore from "../../shaders/lib/epilogue_store.wgsl?raw";
+import safeTanh from "../../shaders/lib/safe_tanh.wgsl?raw";
 import splitsOne from "../../shaders/lib/splits_one.wgsl?raw";
 import splitsWorkgroup from "../../shaders/lib/splits_workgroup.wgsl?raw";
 import source from "../../shaders/matmul.wgsl?raw";
@@ -18,19 +20,22 @@ export interface MatmulArgs extends Stoppable {
   readonly y: GPUBuffer;
   /** Tokens a lane computes side by side; 1 for decode. */
   readonly tile: number;
-  /** Add to what `y` holds. */
+  /** Add to what `y` holds. Not with `softcap`. */
   readonly add?: boolean;
   /** Scales of the matrices multiply their biases too. */
   readonly scalesBias?: boolean | undefined;
   /** Multiplies all of it. */
   readonly scale?: number;
+  /** What is stored is cap · tanh(y / cap), after all scales. */
+  readonly softcap?: number | undefined;
 }
 
 const LANES = 64;
 
 /** y = x·Wᵀ: one step for each buffer and weight type among the matrices. */
 export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
-  const { matrices, x, y, tile, add = false, scalesBias = false, scale = 1, fault } = args;
+  const { matrices, x, y, tile, add = false, scalesBias = false, scale = 1, softcap, fault } = args;
+  const epilogue = softcap !== undefined ? [safeTanh, epilogueSoftcap] : [add ? epilogueAdd : epilogueStore];
   const outCols = matrices.reduce((sum, { rows }) => sum + rows, 0);
   // One token is too little work for wide hardware with a lane per row: share rows there.
   const splits = tile > 1 || gpu.software ? 1 : 4;
@@ -50,13 +55,14 @@ export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
         OUT_COLS: outCols,
         SCALES_BIAS: scalesBias,
         FINISH_SCALE: { f32: scale },
+        ...(softcap !== undefined && { SOFTCAP: { f32: softcap } }),
       },
       snippets: [
         ...dequantOf([type]),
         dot32,
         stackCode(stack, type, cols),
         splits === 1 ? splitsOne : splitsWorkgroup,
-        add ? epilogueAdd : epilogueStore,
+        ...epilogue,
       ],
       buffers: { weights: buffer, x, y },
       fault,

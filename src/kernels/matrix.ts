@@ -159,15 +159,27 @@ function optional(
   return `fn ${name}(${of}) -> f32 {\n  if (${vector} == 0xffffffffu) { return ${neutral}; }\n  return ${read};\n}`;
 }
 
-/** One matrix of an expert page: `base` and `scale` count vectors from the start of the page. */
-export type PageMatrix = Omit<MatrixPiece, "buffer" | "bias">;
+/**
+ * One matrix of an expert page: `base`, `scale` and `bias` count vectors from the start of the page. As in llama.cpp's
+ * `build_moe_ffn` an expert gives (W x) · scale + bias.
+ */
+export type PageMatrix = Omit<MatrixPiece, "buffer">;
 
-/** WGSL `name(page, row, group)` and `name_scale(page)` for a matrix inside a page at vector `page`. */
-export function pageMatrixCode(name: string, { type, base, rows, cols, scale }: PageMatrix): string {
-  const vector = scale === undefined ? "0u" : `(page + ${scale}u)`;
+/**
+ * WGSL for a matrix inside a page at vector `page`: `name(page, row, group)` reads it, `name_finish(page, row, product)`
+ * scales a row's product and adds the row's bias.
+ */
+export function pageMatrixCode(name: string, { type, base, rows, cols, scale, bias }: PageMatrix): string {
+  const scaled = scale === undefined ? "product" : `${pageFloat(scale, "0u")} * product`;
+  const finished = bias === undefined ? scaled : `${scaled} + ${pageFloat(bias, "row")}`;
   return [
     `fn ${name}(page: u32, row: u32, group: u32) -> array<vec4f, 8> {`,
     `  return dequant_${type.toLowerCase()}(page + ${base}u, ${rows}u, ${cols}u, row, group);\n}`,
-    optional(`${name}_scale`, "page: u32", scale !== undefined, "1.0", vector, "0u"),
+    `fn ${name}_finish(page: u32, row: u32, product: f32) -> f32 {\n  return ${finished};\n}`,
   ].join("\n");
+}
+
+/** The f32 at index `at` of vector `vector` of the page. */
+function pageFloat(vector: number, at: string): string {
+  return `bitcast<f32>(weights[page + ${vector}u + ${at} / 4u][${at} % 4u])`;
 }

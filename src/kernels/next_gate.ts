@@ -16,6 +16,8 @@ export interface NextGateArgs {
   readonly cols: number;
   /** Sites after the source whose routers are asked. */
   readonly lookahead: number;
+  /** The norm before the routers, the same for all: `rms` unless told. Guesses do without the bias of a `layer` norm. */
+  readonly kind?: "rms" | "layer" | "none" | undefined;
   readonly epsilon: number;
   /**
    * The site that `x` is at. A number is for a step before that site's route, and stops at a fault. "fault" is the
@@ -34,7 +36,7 @@ const LANES = 64;
 
 /** Router logits of the sites after `source`, asked early: as if no layer between them changed the stream. */
 export function next_gate(gpu: Gpu, args: NextGateArgs): Step {
-  const { experts, cols, lookahead, fault, x, logits } = args;
+  const { experts, cols, lookahead, kind = "rms", fault, x, logits } = args;
   const { first, bound, sites } = heldTargets(args);
   const { binding, base } = gateRange(gpu, args.gates, bound, Math.max(1, sites), gateBytes(experts, cols));
   return makeStep(gpu, {
@@ -48,6 +50,8 @@ export function next_gate(gpu: Gpu, args: NextGateArgs): Step {
       EXPERTS: experts,
       COLS: cols,
       BASE: base,
+      NORMED: kind !== "none",
+      CENTRED: kind === "layer",
       EPSILON: { f32: args.epsilon },
     },
     buffers: { gates: binding, x, logits },

@@ -22,8 +22,8 @@ export function gateRange(gpu: Gpu, gates: GPUBuffer, site: number, count: numbe
 export interface PackGateArgs {
   /** The router's row pieces, in order. Scales are folded in, biases are not: a guess does without. */
   readonly router: readonly MatrixPiece[];
-  /** [cols] f32, the weight of the norm before the router */
-  readonly norm: VectorPiece;
+  /** [cols] f32, the weight of the norm before the router; absent: there is none. A norm's bias is left out too. */
+  readonly norm: VectorPiece | undefined;
   /** [sites, cols / 8, experts, 8] f16; rows that the site does not have stay as they are, which is zero. */
   readonly gates: GPUBuffer;
   /** Index of the site within `gates`. */
@@ -41,9 +41,17 @@ export function pack_gate(gpu: Gpu, { router, norm, gates, site, experts }: Pack
     return makeStep(gpu, {
       label: "pack_gate",
       source,
-      constants: { LANES, EXPERTS: experts, ROWS: rows, COLS: cols, NORM: norm.base, BASE: base },
+      constants: {
+        LANES,
+        EXPERTS: experts,
+        ROWS: rows,
+        COLS: cols,
+        NORMED: norm !== undefined,
+        NORM: norm?.base ?? 0,
+        BASE: base,
+      },
       snippets: [...dequantOf([type]), stackCode(stack, type, cols)],
-      buffers: { weights: buffer, norm: norm.buffer, gates: binding },
+      buffers: { weights: buffer, norm: norm?.buffer ?? buffer, gates: binding },
       grid: () => [Math.ceil(rows / LANES), cols / 32],
     });
   });

@@ -12,8 +12,12 @@ export interface VectorPiece {
 }
 
 export interface RmsnormArgs extends Stoppable {
+  /** LayerNorm takes the mean off first; RMSNorm, if absent, does not. */
+  readonly kind?: "rms" | "layer" | undefined;
   /** [cols] */
   readonly weight: VectorPiece;
+  /** [cols], added to what is normalised and weighted. */
+  readonly bias?: VectorPiece | undefined;
   readonly epsilon: number;
   /** [tokens, cols] f32 */
   readonly x: GPUBuffer;
@@ -21,11 +25,15 @@ export interface RmsnormArgs extends Stoppable {
   readonly y: GPUBuffer;
   /** Normalise only row `params.row` of x, into row 0 of y. */
   readonly head?: boolean;
+  /** Add to y rather than replace it. */
+  readonly add?: boolean;
+  /** Multiplies what is added; 1 if absent. */
+  readonly scale?: number | undefined;
 }
 
-/** y = x · weight / rms(x), row by row. */
+/** y (+)= x · weight / rms(x) + bias, row by row; of a LayerNorm x is x less its mean. */
 export function rmsnorm(gpu: Gpu, args: RmsnormArgs): Step {
-  const { weight, epsilon, x, y, head = false, fault } = args;
+  const { kind = "rms", weight, bias, epsilon, x, y, head = false, add = false, scale = 1, fault } = args;
   const { lanes, snippet, enable } = reduction(gpu, 64);
   return makeStep(gpu, {
     label: "rmsnorm",
@@ -34,13 +42,19 @@ export function rmsnorm(gpu: Gpu, args: RmsnormArgs): Step {
     constants: {
       LANES: lanes,
       SHARED: 1,
+      LAYER: kind === "layer",
       COLS: weight.length,
       BASE: weight.base,
+      BIASED: bias !== undefined,
+      BIAS_BASE: bias?.base ?? 0,
       EPSILON: { f32: epsilon },
       HEAD: head,
+      ADD: add,
+      SCALE: { f32: scale },
     },
     snippets: [snippet],
-    buffers: { weights: weight.buffer, x, y },
+    // A binding that is not read needs a buffer too.
+    buffers: { weights: weight.buffer, x, y, biases: bias?.buffer ?? x },
     fault,
     grid: (tokens) => [1, tokens],
   });

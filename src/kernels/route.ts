@@ -1,3 +1,6 @@
+import gateSigmoid from "../../shaders/lib/gate_sigmoid.wgsl?raw";
+import gateSoftmax from "../../shaders/lib/gate_softmax.wgsl?raw";
+import gateSqrtSoftplus from "../../shaders/lib/gate_sqrt_softplus.wgsl?raw";
 import isNumber from "../../shaders/lib/is_number.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import source from "../../shaders/route.wgsl?raw";
@@ -16,14 +19,33 @@ export const ELSEWHERE = 0xfffffffd;
 /** Bytes of a Route: expert, slot, weight. */
 export const ROUTE_BYTES = 12;
 
+/** How a logit becomes an expert's score. */
+export type Gate = "softmax" | "sigmoid" | "sqrt-softplus";
+
+/** Experts in `count` groups of equal size, of which only the best `used` take part. */
+export interface RouteGroups {
+  /** A divisor of the experts. */
+  readonly count: number;
+  readonly used: number;
+  /**
+   * What a group is chosen by: the score of its best expert (`group_limited_greedy` of DeepSeek-V2), or the sum of its
+   * two best (DeepSeek-V3, and llama.cpp's `build_moe_ffn` for every model with groups), biases included.
+   */
+  readonly by: "best" | "best-two";
+}
+
 export interface RouteArgs {
   readonly experts: number;
   /** Experts chosen per token. */
   readonly topK: number;
-  /** Weights of the chosen sum to 1; else they are the softmax over all experts. */
+  /** Softmax over all experts unless told. Softmax over the chosen alone is softmax, renormalised. */
+  readonly gate?: Gate | undefined;
+  /** Absent: all experts take part. */
+  readonly groups?: RouteGroups | undefined;
+  /** Weights of the chosen sum to 1; else they are the scores. Sums of sigmoids and such count as 2⁻¹⁴ at least. */
   readonly renormalise: boolean;
   readonly weightScale: number;
-  /** [experts], added to the softmax over all experts for the choice only. */
+  /** [experts], added to the scores for the choice only. */
   readonly selectionBias?: VectorPiece | undefined;
   /** [tokens, experts] f32 */
   readonly logits: GPUBuffer;
@@ -37,10 +59,16 @@ export interface RouteArgs {
   readonly fault: GPUBuffer;
 }
 
+const gates: Record<Gate, string> = {
+  softmax: gateSoftmax,
+  sigmoid: gateSigmoid,
+  "sqrt-softplus": gateSqrtSoftplus,
+};
+
 /** RouteSet of each token: top-k experts, weights, slots. */
 export function route(gpu: Gpu, args: RouteArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
-  const { logits, pageTable, routes, counts, fault, selectionBias } = args;
+  const { logits, pageTable, routes, counts, fault, selectionBias, gate = "softmax", groups } = args;
   return makeStep(gpu, {
     label: "route",
     source,
@@ -50,12 +78,15 @@ export function route(gpu: Gpu, args: RouteArgs): Step {
       SHARED: 1,
       EXPERTS: args.experts,
       ROUTES: args.topK,
+      GROUPS: groups?.count ?? 1,
+      GROUPS_USED: groups?.used ?? 1,
+      BY_TWO: groups?.by === "best-two",
       RENORM: args.renormalise,
       WEIGHT_SCALE: { f32: args.weightScale },
       BIASED: selectionBias !== undefined,
       BIAS: selectionBias?.base ?? 0,
     },
-    snippets: [snippet, isNumber, routeSet],
+    snippets: [snippet, gates[gate], isNumber, routeSet],
     buffers: { logits, page_table: pageTable, routes, counts, fault, bias: selectionBias?.buffer ?? logits },
     grid: (tokens) => [1, tokens],
   });

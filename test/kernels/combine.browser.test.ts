@@ -1,7 +1,7 @@
 import { test } from "vitest";
 import { combine } from "../../src/kernels/combine.ts";
 import { combine as reference } from "../reference/index.ts";
-import { expectClose, guarded, onGpu, outputFloats, runSteps, storage } from "../support/gpu.ts";
+import { expectClose, guarded, onGpu, outputFloats, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { packRoutes, randomExperts, routeSets } from "./routes.ts";
 
@@ -14,10 +14,12 @@ interface Case {
   readonly tokens: number;
   readonly counts?: readonly number[];
   readonly scale?: number;
+  readonly weighted?: boolean;
+  readonly store?: boolean;
 }
 
 onGpu("combine", (gpu) => {
-  async function combined({ cols, topK, tokens, counts, scale = 1 }: Case) {
+  async function combined({ cols, topK, tokens, counts, scale = 1, weighted = true, store = false }: Case) {
     const random = seeded(cols + topK);
     const chosen = randomExperts(random, tokens, topK, 16);
     const routes = routeSets(random, topK, chosen, (expert) => expert, counts);
@@ -25,9 +27,10 @@ onGpu("combine", (gpu) => {
     const rows = normals(random, tokens * topK * cols);
     const x = normals(random, tokens * cols);
     // Routes past a token's count, and their rows, may hold anything.
-    const buffer = guarded(gpu(), "x", x);
+    const buffer = store ? poisoned(gpu(), "x", x.length) : guarded(gpu(), "x", x);
+    const isRead = (pair: number) => weighted && isUsed(pair);
     const step = combine(gpu(), {
-      ...{ cols, topK, scale },
+      ...{ cols, topK, scale, weighted, store },
       rows: storage(
         gpu(),
         "rows",
@@ -36,20 +39,31 @@ onGpu("combine", (gpu) => {
       routes: storage(
         gpu(),
         "routes",
-        packRoutes({ ...routes, weights: routes.weights.map((w, pair) => (isUsed(pair) ? w : Number.NaN)) }),
+        packRoutes({ ...routes, weights: routes.weights.map((w, pair) => (isRead(pair) ? w : Number.NaN)) }),
       ),
       counts: storage(gpu(), "counts", routes.counts),
       x: buffer,
     });
     await runSteps(gpu(), [step], { tokens });
-    const weights = routes.weights.map((weight, pair) => (isUsed(pair) ? scale * weight : 0));
-    expectClose(await outputFloats(gpu(), buffer, x.length), reference(rows, weights, topK, x), TOLERANCE);
+    const weights = routes.weights.map((weight, pair) =>
+      isUsed(pair) ? scale * (weighted ? weight : 1) : 0,
+    );
+    const expected = reference(rows, weights, topK, store ? undefined : x);
+    expectClose(await outputFloats(gpu(), buffer, x.length), expected, TOLERANCE);
   }
 
   test("one token", () => combined({ cols: 256, topK: 8, tokens: 1 }));
   test("several tokens, part of a workgroup", () => combined({ cols: 36, topK: 2, tokens: 5 }));
   test("more vectors than lanes", () => combined({ cols: 4 * 75, topK: 4, tokens: 3 }));
   test("scaled", () => combined({ cols: 64, topK: 2, tokens: 3, scale: 0.22 }));
+  test("stored, scaled or not", async () => {
+    await combined({ cols: 64, topK: 3, tokens: 5, store: true });
+    await combined({ cols: 4 * 75, topK: 2, tokens: 3, store: true, scale: -0.5, counts: [2, 0, 1] });
+  });
+  test("not weighted", async () => {
+    await combined({ cols: 64, topK: 3, tokens: 5, weighted: false, counts: [0, 1, 2, 3, 0] });
+    await combined({ cols: 36, topK: 1, tokens: 2, weighted: false, store: true, scale: 3 });
+  });
   test("one route", () => combined({ cols: 64, topK: 1, tokens: 4 }));
   test("counts below the most", () => combined({ cols: 64, topK: 3, tokens: 5, counts: [0, 1, 2, 3, 0] }));
 });

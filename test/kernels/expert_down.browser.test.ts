@@ -24,6 +24,7 @@ interface Case {
   readonly absent: readonly number[];
   readonly segments: readonly number[];
   readonly isScaled: boolean;
+  readonly isBiased: boolean;
 }
 
 const plain: Case = {
@@ -37,6 +38,7 @@ const plain: Case = {
   absent: [],
   segments: [4],
   isScaled: false,
+  isBiased: false,
 };
 
 onGpu("expert_down", (gpu) => {
@@ -72,6 +74,21 @@ onGpu("expert_down", (gpu) => {
       await ran({ type, tile });
     });
     test("a scale for each expert", () => ran({ type: "Q4_K", tile, isScaled: true, cols: 512 }));
+    test("a bias for each row of an expert", () => ran({ tile, isBiased: true, tokens: 5 }));
+    test("a scale and then biases", async () => {
+      for (const rows of [1, 65, 192]) {
+        await ran({
+          type: "MXFP4",
+          tile,
+          rows,
+          isScaled: true,
+          isBiased: true,
+          experts: 3,
+          segments: [2, 1],
+        });
+      }
+      expect.hasAssertions();
+    });
     test("one token", () => ran({ tokens: 1, tile, rows: 64, cols: 32 }));
     test("tiles that are full, and one that is not", () =>
       ran({ experts: 2, segments: [2], tokens: 21, tile, type: "Q4_0", cols: 32 }));

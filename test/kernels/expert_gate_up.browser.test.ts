@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Activation } from "../../src/kernels/activation.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
 import type { PageMatrix } from "../../src/kernels/matrix.ts";
 import type { TensorType } from "../../src/quant/formats.ts";
@@ -24,6 +25,13 @@ interface Case {
   readonly absent: readonly number[];
   readonly segments: readonly number[];
   readonly isScaled: boolean;
+  readonly isBiased: boolean;
+  readonly activation: Activation | undefined;
+  readonly limit: number | undefined;
+  readonly weightsFirst: boolean;
+  /** Standard deviation of x. */
+  readonly spread: number;
+  readonly tolerance: number;
   /** [tokens, topK], instead of random ones. */
   readonly chosen: readonly number[] | undefined;
 }
@@ -39,6 +47,12 @@ const plain: Case = {
   absent: [],
   segments: [4],
   isScaled: false,
+  isBiased: false,
+  activation: undefined,
+  limit: undefined,
+  weightsFirst: false,
+  spread: 0.3,
+  tolerance: TOLERANCE,
   chosen: undefined,
 };
 
@@ -50,16 +64,22 @@ onGpu("expert_gate_up", (gpu) => {
     const pool = makePool(gpu(), random, { experts, matrices, ...rest });
     const chosen = rest.chosen ?? randomExperts(random, tokens, topK, experts);
     const routes = routeSets(random, topK, chosen, pool.slotOf);
-    const x = normals(random, tokens * cols, 0.3);
+    const x = normals(random, tokens * cols, rest.spread);
     const hidden = poisoned(gpu(), "hidden", chosen.length * rows);
     const pairs = pairArgs(gpu(), routes, experts, tile);
     const [gate, up] = pool.matrices as [PageMatrix, PageMatrix];
-    const shared = { ...pairs, pageBytes: pool.pageBytes, gate, up, x: storage(gpu(), "x", x), hidden };
+    const { activation, limit, weightsFirst } = rest;
+    const shared = {
+      ...{ ...pairs, pageBytes: pool.pageBytes, gate, up, x: storage(gpu(), "x", x), hidden },
+      ...{ activation, limit, weightsFirst },
+    };
     const steps = pool.segments.map((segment) => expert_gate_up(gpu(), { ...shared, segment }));
     await runSteps(gpu(), steps, { tokens });
     const [g, u] = pool.reference as [(typeof pool.reference)[0], (typeof pool.reference)[0]];
     const isPresent = (pair: number) => !rest.absent.includes(chosen[pair] as number);
-    return expectRows(gpu(), hidden, reference(x, g, u, chosen), rows, isPresent, TOLERANCE);
+    const weights = weightsFirst ? routes.weights : undefined;
+    const expected = reference(x, g, u, chosen, { activation, limit, weights });
+    return expectRows(gpu(), hidden, expected, rows, isPresent, rest.tolerance);
   }
 
   describe.each([
@@ -71,6 +91,26 @@ onGpu("expert_gate_up", (gpu) => {
     });
     test("gate and up of different types", () => ran({ types: ["Q4_K", "Q6_K"], tile, cols: 512 }));
     test("a scale for each expert", () => ran({ types: ["Q8_0", "Q4_0"], tile, isScaled: true }));
+    test("biases", () => ran({ tile, isBiased: true, types: ["F32", "Q8_0"], tokens: 5 }));
+    test("scales and then biases", () =>
+      ran({ tile, isScaled: true, isBiased: true, types: ["MXFP4", "MXFP4"], experts: 5, segments: [2, 3] }));
+    test.each<Activation>(["gelu", "relu", "relu-squared", "swiglu-oai"])(
+      "%s, near 0 and far from it",
+      async (activation) => {
+        for (const spread of [0.05, 1, 300]) {
+          // Of large products only those whose terms cancel are not cut off.
+          const tolerance = spread === 300 ? 1e-5 : TOLERANCE;
+          await ran({ activation, limit: 1.5, tile, spread, tolerance, cols: 64, isBiased: spread === 1 });
+        }
+        expect.hasAssertions();
+      },
+    );
+    test("weights before the expert, which its biases are not multiplied by", async () => {
+      for (const isBiased of [false, true]) {
+        await ran({ tile, weightsFirst: true, isBiased, isScaled: isBiased, tokens: 5, topK: 3, cols: 64 });
+      }
+      expect.hasAssertions();
+    });
     test("one token", () => ran({ tokens: 1, tile, rows: 64, cols: 32 }));
     test("a pool in three buffers, one with room to spare", () =>
       ran({ experts: 7, segments: [3, 2, 4], tokens: 6, tile, types: ["Q8_0", "Q8_0"], cols: 64 }));

@@ -6,7 +6,7 @@ import { ABSENT } from "../../src/kernels/route.ts";
 import type { TensorType } from "../../src/quant/formats.ts";
 import type { ExpertMatrix } from "../reference/index.ts";
 import { expectClose, expectPoison, outputWords, storage } from "../support/gpu.ts";
-import type { Random } from "../support/random.ts";
+import { normals, type Random } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
 import { grouping, packRoutes, type RouteSets } from "./routes.ts";
 
@@ -20,6 +20,8 @@ export interface PoolSpec {
   readonly matrices: readonly { readonly type: TensorType; readonly rows: number; readonly cols: number }[];
   /** Each matrix has a scale of its own in each page. */
   readonly isScaled: boolean;
+  /** Each matrix has biases of its own in each page. */
+  readonly isBiased?: boolean;
 }
 
 /** A pool of expert pages on the GPU, and its matrices as kernels and as the reference take them. */
@@ -36,12 +38,15 @@ export function makePool(gpu: Gpu, random: Random, spec: PoolSpec): Pool {
   const slotOf = (expert: number) =>
     present.includes(expert) ? present.length - 1 - present.indexOf(expert) : ABSENT;
   const scales = spec.matrices.map(() => Float32Array.from({ length: spec.experts }, () => 2 * random() - 1));
+  const biases = spec.matrices.map(({ rows }) => normals(random, spec.isBiased ? spec.experts * rows : 0, 4));
   const pages = Array.from({ length: spec.experts }, (_, expert) => {
     const page = new WeightPage(random);
     const matrices = spec.matrices.map(({ type, rows, cols }, i) => {
       const { base, values } = page.matrix(type, rows, cols);
       const scale = page.floats((scales[i] as Float32Array).subarray(expert, expert + 1));
-      return { values, place: { type, base, rows, cols, ...(spec.isScaled && { scale }) } };
+      const own = (biases[i] as Float32Array).subarray(expert * rows, (expert + 1) * rows);
+      const bias = spec.isBiased && { bias: page.floats(own) };
+      return { values, place: { type, base, rows, cols, ...(spec.isScaled && { scale }), ...bias } };
     });
     return { bytes: page.bytes(), matrices };
   });
@@ -60,7 +65,11 @@ export function makePool(gpu: Gpu, random: Random, spec: PoolSpec): Pool {
   });
   const reference = spec.matrices.map(({ rows, cols }, i): ExpertMatrix => {
     const values = Float32Array.from(pages.flatMap((page) => Array.from(page.matrices[i]?.values ?? [])));
-    return { values, rows, cols, ...(spec.isScaled && { scale: scales[i] as Float32Array }) };
+    return {
+      ...{ values, rows, cols },
+      ...(spec.isScaled && { scale: scales[i] as Float32Array }),
+      ...(spec.isBiased && { bias: biases[i] as Float32Array }),
+    };
   });
   return {
     pageBytes,

@@ -4,17 +4,25 @@ import type { ParamValues } from "../../src/gpu/params.ts";
 import type { Step } from "../../src/gpu/program.ts";
 import { attention } from "../../src/kernels/attention.ts";
 import { combine } from "../../src/kernels/combine.ts";
+import { delta_net } from "../../src/kernels/delta_net.ts";
+import { delta_net_norm } from "../../src/kernels/delta_net_norm.ts";
 import { embed } from "../../src/kernels/embed.ts";
 import { expert_down } from "../../src/kernels/expert_down.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
+import { gate_heads } from "../../src/kernels/gate_heads.ts";
 import { glu } from "../../src/kernels/glu.ts";
 import { group, maxTiles } from "../../src/kernels/group.ts";
+import { head_matmul } from "../../src/kernels/head_matmul.ts";
+import { head_matmul_transposed } from "../../src/kernels/head_matmul_transposed.ts";
+import { latent_attention } from "../../src/kernels/latent_attention.ts";
+import { latent_kv } from "../../src/kernels/latent_kv.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
 import type { PageMatrix } from "../../src/kernels/matrix.ts";
 import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
 import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
 import { sample } from "../../src/kernels/sample.ts";
+import { short_convolution } from "../../src/kernels/short_convolution.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
@@ -77,6 +85,17 @@ function product(gpu: Gpu, fault: GPUBuffer | undefined, tile: number, tokens: n
   return { steps: matmul(gpu, { ...args, fault }), outputs: [y], params: { tokens } };
 }
 
+const vector = (gpu: Gpu, length: number) => ({ buffer: floats(gpu, "page", length), base: 0, length });
+
+/** Two heads of 32 by 32. */
+function heads(gpu: Gpu, fault: GPUBuffer | undefined, kernel: typeof head_matmul): Run {
+  const y = poisoned(gpu, "y", TOKENS * 64);
+  const to = { buffer: y, row: 64, each: 32 };
+  const from = { buffer: floats(gpu, "x", 4 * 64), row: 64, each: 32 };
+  const args = { matrices: [matrix(gpu, 64, 32)], rows: 32, x: from, y: to, tile: 2 };
+  return { steps: kernel(gpu, { ...args, fault }), outputs: [y] };
+}
+
 /** By the kernel's stem and what tells its cases apart. */
 const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> = {
   embed: (gpu, fault) => {
@@ -113,6 +132,60 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     ];
     const shape = { heads: 2, kvHeads: 1, headSize: 32, context: 8, scale: 0.2, tile: 2 };
     return { steps: [attention(gpu, { ...shape, q, keys, values, out, fault })], outputs: [out] };
+  },
+  gate_heads: (gpu, fault) => {
+    const attended = guarded(gpu, "attended", normals(seeded(5), TOKENS * 64));
+    const shape = { heads: 2, size: 32, columns: 64, at: 0, step: 32 };
+    const source = floats(gpu, "gates", TOKENS * 64);
+    return { steps: [gate_heads(gpu, { ...shape, source, attended, fault })], outputs: [attended] };
+  },
+  latent_kv: (gpu, fault) => {
+    const outputs = { queries: poisoned(gpu, "queries", TOKENS * 96), cache: poisoned(gpu, "cache", 8 * 48) };
+    const inputs = {
+      norm: vector(gpu, 32),
+      kv: { buffer: floats(gpu, "kv", TOKENS * 48), row: 48 },
+      q: { buffer: floats(gpu, "q", TOKENS * 96), row: 96, each: 48, first: 32 },
+      table: floats(gpu, "table", 8 * 16),
+    };
+    const shape = { heads: 2, rotary: 16, interleaved: true, epsilon: 1e-5 };
+    const steps = [latent_kv(gpu, { ...shape, ...inputs, ...outputs, fault })];
+    return { steps, outputs: Object.values(outputs) };
+  },
+  latent_attention: (gpu, fault) => {
+    const out = poisoned(gpu, "out", TOKENS * 64);
+    const inputs = { queries: floats(gpu, "queries", TOKENS * 96), cache: floats(gpu, "cache", 8 * 48) };
+    const shape = { heads: 2, rank: 32, rotary: 16, scale: 0.2, tile: 2 };
+    return { steps: [latent_attention(gpu, { ...shape, ...inputs, out, fault })], outputs: [out] };
+  },
+  head_matmul: (gpu, fault) => heads(gpu, fault, head_matmul),
+  head_matmul_transposed: (gpu, fault) => heads(gpu, fault, head_matmul_transposed),
+  short_convolution: (gpu, fault) => {
+    const outputs = {
+      state: guarded(gpu, "state", normals(seeded(6), 3 * 32)),
+      y: poisoned(gpu, "y", TOKENS * 32),
+    };
+    const inputs = { weight: vector(gpu, 4 * 32), x: floats(gpu, "x", TOKENS * 32) };
+    const step = short_convolution(gpu, { channels: 32, columns: 32, at: 0, ...inputs, ...outputs, fault });
+    return { steps: [step], outputs: Object.values(outputs) };
+  },
+  delta_net: (gpu, fault) => {
+    const outputs = {
+      state: guarded(gpu, "state", normals(seeded(7), 2 * 16 * 16)),
+      out: poisoned(gpu, "out", TOKENS * 32),
+    };
+    const inputs = {
+      ...{ decay: vector(gpu, 4), decayBias: vector(gpu, 4), qkv: floats(gpu, "qkv", TOKENS * 64) },
+      gates: { buffer: floats(gpu, "gates", TOKENS * 4), columns: 4, alphaAt: 0, betaAt: 2 },
+    };
+    const shape = { keyHeads: 1, valueHeads: 2, keySize: 16, valueSize: 16, tiled: false, epsilon: 1e-5 };
+    const steps = [delta_net(gpu, { ...shape, ...inputs, ...outputs, fault })];
+    return { steps, outputs: Object.values(outputs) };
+  },
+  delta_net_norm: (gpu, fault) => {
+    const x = guarded(gpu, "x", normals(seeded(8), TOKENS * 32));
+    const gate = { buffer: floats(gpu, "gate", TOKENS * 32), columns: 32, at: 0 };
+    const args = { heads: 2, weight: vector(gpu, 16), epsilon: 1e-5, gate, x };
+    return { steps: [delta_net_norm(gpu, { ...args, fault })], outputs: [x] };
   },
   glu: (gpu, fault) => {
     const h = poisoned(gpu, "h", TOKENS * 32);

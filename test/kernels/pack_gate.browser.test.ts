@@ -12,6 +12,8 @@ interface Router {
   /** Experts in each piece. */
   readonly split: readonly number[];
   readonly scale?: number;
+  /** No norm stands before it. */
+  readonly bare?: boolean;
 }
 
 onGpu("pack_gate", (gpu) => {
@@ -20,11 +22,13 @@ onGpu("pack_gate", (gpu) => {
     const random = seeded(cols + experts);
     const gates = storage(gpu(), "gates", new Uint8Array(routers.length * gateBytes(experts, cols) + 64));
     const expected = new Float64Array(routers.length * experts * cols);
-    const steps = routers.flatMap(({ type, split, scale }, site) => {
+    const steps = routers.flatMap(({ type, split, scale, bare = false }, site) => {
       const weights = normals(random, cols);
       const normPage = new WeightPage(random);
       const base = normPage.floats(weights);
-      const norm = { buffer: storage(gpu(), "norm", normPage.bytes()), base, length: cols };
+      const norm = bare
+        ? undefined
+        : { buffer: storage(gpu(), "norm", normPage.bytes()), base, length: cols };
       let row = site * experts;
       const router = split.map((rows, i): MatrixPiece => {
         const page = new WeightPage(random);
@@ -32,7 +36,7 @@ onGpu("pack_gate", (gpu) => {
         const scaled = scale !== undefined && i === 0;
         const factor = scaled ? { scale: page.floats(Float32Array.of(scale)) } : {};
         for (let at = 0; at < rows * cols; at++) {
-          const value = (placed.values[at] as number) * (weights[at % cols] as number);
+          const value = (placed.values[at] as number) * (bare ? 1 : (weights[at % cols] as number));
           expected[row * cols + at] = value * (scaled ? Math.fround(scale) : 1);
         }
         row += rows;
@@ -57,6 +61,10 @@ onGpu("pack_gate", (gpu) => {
   test.each<TensorType>(["F32", "F16", "Q8_0"])("%s, several sites", async (type) => {
     const router: Router = { type, split: [12] };
     await packed([router, router, router], 256, 12);
+  });
+  test("routers without a norm before them", async () => {
+    const router: Router = { type: "F32", split: [5, 9], scale: 2, bare: true };
+    await packed([router, { ...router, type: "Q8_0" }], 64, 14);
   });
   test("more experts than lanes", () => packed([{ type: "F32", split: [75] }], 64, 75));
   test("sites whose gates start where no binding may", async () => {

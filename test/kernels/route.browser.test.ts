@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { ABSENT, DAMAGED, ELSEWHERE, route } from "../../src/kernels/route.ts";
+import { describe, expect, test } from "vitest";
+import { ABSENT, DAMAGED, ELSEWHERE, type Gate, type RouteGroups, route } from "../../src/kernels/route.ts";
 import { route as reference } from "../reference/index.ts";
 import { expectClose, guarded, onGpu, outputWords, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
@@ -17,6 +17,8 @@ interface Case {
   readonly topK: number;
   /** [tokens, experts] */
   readonly logits: Float32Array<ArrayBuffer>;
+  readonly gate?: Gate;
+  readonly groups?: RouteGroups;
   readonly renormalise?: boolean;
   readonly weightScale?: number;
   /** [experts] */
@@ -27,6 +29,7 @@ interface Case {
   readonly elsewhere?: readonly number[];
   /** The fault word before. */
   readonly fault?: number;
+  readonly tolerance?: number;
 }
 
 onGpu(
@@ -35,7 +38,7 @@ onGpu(
     /** Checks experts, slots, weights and counts; gives back the experts and the fault word. */
     async function routed(args: Case) {
       const { experts, topK, logits, renormalise = true, weightScale = 1 } = args;
-      const { absent = [], elsewhere = [], selectionBias } = args;
+      const { absent = [], elsewhere = [], selectionBias, gate, groups } = args;
       const tokens = logits.length / experts;
       const slots = Array.from({ length: experts }, (_, e) => {
         if (elsewhere.includes(e)) return ELSEWHERE;
@@ -53,7 +56,7 @@ onGpu(
       const page = new WeightPage(seeded(1));
       const bias = selectionBias && { base: page.floats(selectionBias), length: experts };
       const rules = {
-        ...{ renormalise, weightScale },
+        ...{ gate, groups, renormalise, weightScale },
         ...(bias && { selectionBias: { ...bias, buffer: storage(gpu(), "page", page.bytes()) } }),
       };
       await runSteps(gpu(), [route(gpu(), { experts, topK, ...rules, ...buffers })], { tokens });
@@ -61,19 +64,27 @@ onGpu(
       const ranked = logits.map((l) => (Number.isFinite(l) ? l : LOWEST));
       const weightRule = renormalise ? "renorm" : "raw";
       const isNumber = selectionBias?.map((b) => (Number.isFinite(b) ? b : 0));
-      const expected = reference(ranked, { experts, topK, weightRule, selectionBias: isNumber });
+      const expected = reference(ranked, {
+        experts,
+        topK,
+        weightRule,
+        gate,
+        groups,
+        selectionBias: isNumber,
+      });
       const found = unpackRoutes(await outputWords(gpu(), routes, 3 * tokens * topK));
       expect(Array.from(found.experts)).toEqual(Array.from(expected.experts));
       expect(Array.from(found.slots)).toEqual(Array.from(expected.experts, (e) => slots[e]));
       expectClose(
         found.weights,
         expected.weights.map((w) => w * Math.fround(weightScale)),
-        TOLERANCE,
+        args.tolerance ?? TOLERANCE,
       );
       expect(Array.from(await outputWords(gpu(), counts, tokens))).toEqual(new Array(tokens).fill(topK));
       return { experts: Array.from(found.experts), fault: (await outputWords(gpu(), fault, 1))[0] };
     }
 
+    const levelOf = seeded(77);
     const random = (tokens: number, experts: number, scale = 3) =>
       normals(seeded(tokens * experts), tokens * experts, scale);
 
@@ -104,6 +115,114 @@ onGpu(
         fault: DAMAGED,
       });
     });
+    const sizes = [
+      { experts: 8, topK: 1 },
+      { experts: 8, topK: 2 },
+      { experts: 8, topK: 8 },
+      { experts: 60, topK: 8 },
+      { experts: 128, topK: 1 },
+      { experts: 128, topK: 8 },
+      { experts: 512, topK: 2 },
+      { experts: 512, topK: 16 },
+    ];
+    test.each<Gate>(["softmax", "sigmoid", "sqrt-softplus"])("%s, with a bias and without", async (gate) => {
+      expect.hasAssertions();
+      for (const { experts, topK } of sizes) {
+        const renormalise = topK !== 2;
+        const shape = { experts, topK, logits: random(experts === 60 ? 9 : 3, experts), gate, renormalise };
+        await routed({ ...shape, weightScale: 2.5 });
+        await routed({ ...shape, selectionBias: normals(seeded(topK), experts, 0.3) });
+      }
+    });
+
+    test.each<Gate>(["sigmoid", "sqrt-softplus"])("%s far from 0", async (gate) => {
+      const far = [-1e30, -1e4, -200, -88, -30, -16, -9, -5, -1, 0, 1, 5, 15, 30, 88, 200, 1e4, 1e30];
+      for (const top of [far.length, 12, 9, 5]) {
+        const logits = Float32Array.from(far.slice(0, top));
+        for (const renormalise of [true, false]) {
+          // WGSL's exp loses as many units in the last place as its argument is large.
+          const tolerance = 5e-6;
+          await routed({ experts: top, topK: Math.min(top, 8), logits, gate, renormalise, tolerance });
+        }
+      }
+      expect.hasAssertions();
+    });
+
+    test("sigmoids that are 1 to f32 are told apart by their logits", async () => {
+      const logits = Float32Array.of(30, 50, 40, 90, 60);
+      const { experts } = await routed({ experts: 5, topK: 3, logits, gate: "sigmoid" });
+      expect(experts).toEqual([3, 4, 1]);
+    });
+
+    describe.each<RouteGroups["by"]>(["best", "best-two"])("groups by their %s", (by) => {
+      test.each<Gate>(["softmax", "sigmoid", "sqrt-softplus"])("%s", async (gate) => {
+        expect.hasAssertions();
+        for (const [experts, topK, count, used] of [
+          [8, 2, 4, 2],
+          [8, 1, 2, 1],
+          [60, 4, 6, 2],
+          [128, 8, 8, 4],
+          [128, 8, 64, 8],
+          [512, 8, 8, 3],
+          [16, 4, 16, 4],
+          [16, 4, 4, 4],
+        ] as const) {
+          const selectionBias = normals(seeded(count), experts, 0.3);
+          const shape = { experts, topK, logits: random(4, experts), gate, groups: { count, used, by } };
+          await routed(shape);
+          await routed({ ...shape, renormalise: false, weightScale: 0.5, selectionBias });
+        }
+      });
+
+      test("of equal groups the lower wins, and of equal experts in them", async () => {
+        const levels = Float32Array.from({ length: 6 * 32 }, () => Math.floor(4 * levelOf()) / 2);
+        await routed({
+          experts: 32,
+          topK: 6,
+          logits: levels,
+          gate: "sigmoid",
+          groups: { count: 8, used: 3, by },
+        });
+        const flat = new Float32Array(16).fill(0.5);
+        const { experts } = await routed({
+          experts: 16,
+          topK: 6,
+          logits: flat,
+          groups: { count: 4, used: 2, by },
+        });
+        expect(experts).toEqual([0, 1, 2, 3, 4, 5]);
+      });
+
+      test("all chosen from one group", async () => {
+        const logits = random(5, 64).map((l, i) => l + (Math.floor((i % 64) / 8) === 6 ? 40 : 0));
+        const groups = { count: 8, used: 1, by };
+        const { experts } = await routed({ experts: 64, topK: 8, logits, gate: "sqrt-softplus", groups });
+        for (const expert of experts) expect(Math.floor(expert / 8)).toBe(6);
+      });
+
+      test("what is not a number has a score of 0, and is told", async () => {
+        const logits = Float32Array.from([NaN, -1, -2, Infinity, 1, NaN, 2, 3]);
+        const shape = { experts: 8, topK: 4, logits, gate: "sigmoid" as const };
+        expect(await routed({ ...shape, groups: { count: 4, used: 2, by } })).toMatchObject({
+          experts: [7, 6, 4, 5],
+          fault: DAMAGED,
+        });
+        expect(await routed({ ...shape, topK: 8 })).toMatchObject({
+          experts: [7, 6, 4, 1, 2, 0, 3, 5],
+          fault: DAMAGED,
+        });
+      });
+    });
+
+    test("one best expert or two good ones", async () => {
+      const logits = Float32Array.of(3, -9, 2, 2.5, -9, -9, 0, 0);
+      const shape = { experts: 8, topK: 2, logits, gate: "sigmoid" as const };
+      const best = await routed({ ...shape, groups: { count: 4, used: 1, by: "best" } });
+      expect(best.experts).toEqual([0, 1]);
+      const two = await routed({ ...shape, groups: { count: 4, used: 1, by: "best-two" } });
+      expect(two.experts).toEqual([3, 2]);
+    });
+
     test("large logits", () =>
       routed({ experts: 16, topK: 4, logits: random(4, 16, 1e3), renormalise: false }));
 

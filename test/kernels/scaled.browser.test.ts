@@ -1,7 +1,7 @@
 import { test } from "vitest";
 import { matmul } from "../../src/kernels/matmul.ts";
 import { matmul as reference } from "../reference/index.ts";
-import { expectClose, guarded, onGpu, outputFloats, runSteps, storage } from "../support/gpu.ts";
+import { expectClose, guarded, onGpu, outputFloats, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
 
@@ -26,5 +26,31 @@ onGpu("matmul with scales", (gpu) => {
     const product = reference(x, { values, rows, cols, scale: own, bias: scaledBias });
     const expected = product.map((value, i) => Math.fround(scale) * value + (residual[i] as number));
     expectClose(await outputFloats(gpu(), y, tokens * rows), expected, TOLERANCE);
+  });
+
+  test.each([
+    { cap: 30, spread: 0.1 },
+    { cap: 30, spread: 20 },
+    { cap: 2.5, spread: 1 },
+    { cap: 15, spread: 1e6 },
+  ])("logits around $spread, capped at $cap", async ({ cap, spread }) => {
+    const [random, rows, cols, scale] = [seeded(7), 70, 64, 0.3] as const;
+    for (const [tokens, tile] of [
+      [1, 1],
+      [5, 4],
+    ] as const) {
+      const page = new WeightPage(random);
+      const { values, ...matrix } = page.matrix("F32", rows, cols);
+      const bias = normals(random, rows, spread);
+      const piece = { ...matrix, bias: page.floats(bias), buffer: storage(gpu(), "page", page.bytes()) };
+      const padded = Math.ceil(tokens / tile) * tile;
+      const x = normals(random, padded * cols, spread / 8);
+      const y = poisoned(gpu(), "y", tokens * rows);
+      const args = { matrices: [piece], x: storage(gpu(), "x", x), y, tile, scale, softcap: cap };
+      await runSteps(gpu(), matmul(gpu(), args), { tokens });
+      const product = reference(x.subarray(0, tokens * cols), { values, rows, cols, bias });
+      const expected = product.map((value) => cap * Math.tanh((Math.fround(scale) * value) / cap));
+      expectClose(await outputFloats(gpu(), y, tokens * rows), expected, TOLERANCE);
+    }
   });
 });

@@ -81,6 +81,18 @@ export function rope(x: Values, options: RopeOptions): Float64Array {
   return out;
 }
 
+export interface TemperatureOptions {
+  readonly scale: number;
+  readonly length: number;
+  readonly offset: number;
+}
+
+/** What a query at this position is multiplied with: 1 + scale · ln(⌊(position + offset) / length⌋ + 1). */
+export function attentionTemperature(position: number, options: TemperatureOptions): number {
+  const { scale, length, offset } = options;
+  return 1 + scale * Math.log(Math.floor((position + offset) / length) + 1);
+}
+
 export interface AttentionOptions {
   readonly heads: number;
   /** Key and value heads; query head h reads key head ⌊h · kvHeads / heads⌋. */
@@ -88,8 +100,12 @@ export interface AttentionOptions {
   /** Position of each query; key j has position j. A query sees the keys up to its own position. */
   readonly positions: Values;
   readonly scale: number;
-  /** A query sees at most this many keys, its own included. */
-  readonly window?: number;
+  /** Sliding: the last so many keys, its own included. Chunk: keys j with ⌊j / tokens⌋ as its own. */
+  readonly window?: { readonly tokens: number; readonly kind: "sliding" | "chunk" } | undefined;
+  /** Scores become cap · tanh(score / cap). */
+  readonly softcap?: number | undefined;
+  /** [heads]: one more score of each head, as it is, whose share goes nowhere. */
+  readonly sinks?: Values | undefined;
 }
 
 /**
@@ -97,20 +113,22 @@ export interface AttentionOptions {
  * q [tokens, heads, dim], k [keys, kvHeads, dim], v [keys, kvHeads, valueDim] → [tokens, heads, valueDim].
  */
 export function attention(q: Values, k: Values, v: Values, options: AttentionOptions): Float64Array {
-  const { heads, kvHeads, positions, scale, window = Infinity } = options;
+  const { heads, kvHeads, positions, scale, window, softcap, sinks } = options;
   const dim = q.length / (positions.length * heads);
   const valueDim = (v.length * dim) / k.length;
   const out = new Float64Array(positions.length * heads * valueDim);
   for (let t = 0; t < positions.length; t++) {
     const last = at(positions, t);
-    const first = Math.max(0, last - window + 1);
+    let first = 0;
+    while (window && !sees(window, last, first)) first++;
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor((head * kvHeads) / heads);
-      const scores = Float64Array.from({ length: last - first + 1 }, (_, j) => {
-        return dot(q, (t * heads + head) * dim, k, ((first + j) * kvHeads + kvHead) * dim, dim) * scale;
+      const scores = Array.from({ length: last - first + 1 }, (_, j) => {
+        const s = dot(q, (t * heads + head) * dim, k, ((first + j) * kvHeads + kvHead) * dim, dim) * scale;
+        return softcap === undefined ? s : softcap * Math.tanh(s / softcap);
       });
-      const weights = softmax(scores);
-      for (let j = 0; j < weights.length; j++) {
+      const weights = softmax(sinks ? [...scores, at(sinks, head)] : scores);
+      for (let j = 0; j < scores.length; j++) {
         const row = ((first + j) * kvHeads + kvHead) * valueDim;
         for (let i = 0; i < valueDim; i++) {
           const o = (t * heads + head) * valueDim + i;
@@ -120,6 +138,20 @@ export function attention(q: Values, k: Values, v: Values, options: AttentionOpt
     }
   }
   return out;
+}
+
+function sees(
+  { tokens, kind }: { tokens: number; kind: "sliding" | "chunk" },
+  i: number,
+  j: number,
+): boolean {
+  return kind === "sliding" ? i - j < tokens : Math.floor(j / tokens) === Math.floor(i / tokens);
+}
+
+/** sigmoid(gates) ⊙ x, of each element [tokens, heads, size] or, with a gate for each head, [tokens, heads]. */
+export function gateHeads(x: Values, gates: Values): Float64Array {
+  const size = x.length / gates.length;
+  return Float64Array.from(x, (value, i) => value / (1 + Math.exp(-at(gates, Math.floor(i / size)))));
 }
 
 /** exp(x) / Σexp(x), safe for large x; −∞ has probability 0. */

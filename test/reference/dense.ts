@@ -31,6 +31,17 @@ export function rmsnorm(x: Values, weight: Values, epsilon: number): Float64Arra
   return out;
 }
 
+/** (x − mean(x)) / √(var(x) + epsilon) · weight over runs of `weight.length`. */
+export function layernorm(x: Values, weight: Values, epsilon: number): Float64Array {
+  const size = weight.length;
+  const centred = Float64Array.from(x);
+  for (let row = 0; row < x.length; row += size) {
+    const mean = centred.subarray(row, row + size).reduce((sum, value) => sum + value, 0) / size;
+    for (let i = 0; i < size; i++) centred[row + i] = at(x, row + i) - mean;
+  }
+  return rmsnorm(centred, weight, epsilon);
+}
+
 /** x·Wᵀ · scale + bias + residual. x [tokens, cols], residual and result [tokens, rows]. */
 export function matmul(x: Values, matrix: Matrix, residual?: Values): Float64Array {
   const { values, rows, cols, scale = 1, bias } = matrix;

@@ -1,5 +1,18 @@
 import { describe, expect, test } from "vitest";
-import { attention, combine, embed, matmul, rmsnorm, rope, ropeTable, route, sample } from "./index.ts";
+import {
+  attention,
+  attentionTemperature,
+  combine,
+  embed,
+  gateHeads,
+  layernorm,
+  matmul,
+  rmsnorm,
+  rope,
+  ropeTable,
+  route,
+  sample,
+} from "./index.ts";
 
 /** What the oracle does not exercise, against numbers worked out by hand. */
 
@@ -16,6 +29,12 @@ test("rmsnorm works on runs as long as the weight", () => {
   const [a, b] = [3 / Math.sqrt(12.5), 4 / Math.sqrt(12.5)];
   expectClose(rmsnorm([3, 4, 6, 8], [1, 10], 0), [a, 10 * b, a, 10 * b]);
   expectClose(rmsnorm([0, 0], [1, 1], 1e-6), [0, 0]);
+});
+
+test("layernorm takes the mean off runs as long as the weight", () => {
+  expectClose(layernorm([1, 3, 15, 11], [1, 10], 0), [-1, 10, 1, -10]);
+  expectClose(layernorm([5, 5], [2, 2], 1e-6), [0, 0]);
+  expectClose(layernorm([0, 4], [1, 1], 12), [-0.5, 0.5]);
 });
 
 test("matmul scales the product, then adds bias and residual", () => {
@@ -67,8 +86,25 @@ describe("attention", () => {
     expectClose(attention(q, k, [2, 4, 9], options), [2, 2, 3, 3, 5, 5]);
   });
 
-  test("a window counts the query's own position", () => {
-    expectClose(attention(q, k, [2, 4, 9], { ...options, window: 2 }), [2, 2, 3, 3, 6.5, 6.5]);
+  test("a sliding window counts the query's own position", () => {
+    const window = { tokens: 2, kind: "sliding" } as const;
+    expectClose(attention(q, k, [2, 4, 9], { ...options, window }), [2, 2, 3, 3, 6.5, 6.5]);
+  });
+
+  test("chunks begin at multiples of their size", () => {
+    const window = { tokens: 2, kind: "chunk" } as const;
+    expectClose(attention(q, k, [2, 4, 9], { ...options, window }), [2, 2, 3, 3, 9, 9]);
+  });
+
+  test("a head's sink takes a share of the weights that goes nowhere, whatever the scale", () => {
+    const two = { ...options, positions: [1], scale: 0.25, sinks: [Math.log(2), -Infinity] };
+    expectClose(attention([0, 0], [1, 2], [4, 8], two), [3, 6]);
+  });
+
+  test("a cap bounds the scaled score", () => {
+    const [z, cap] = [Math.atanh(0.5), 2];
+    const capped = { ...options, heads: 1, positions: [1], scale: 2, softcap: cap };
+    expectClose(attention([z], [0, 1], [0, 1], capped), [Math.E / (1 + Math.E)]);
   });
 
   test("a lone later query sees every key before it; values may be wider than keys", () => {
@@ -80,6 +116,19 @@ describe("attention", () => {
       10 * a + 20 * b + 30 * c,
     ]);
   });
+});
+
+test("the temperature of attention rises with the logarithm of the position", () => {
+  const options = { scale: 0.5, length: 10, offset: 1 };
+  expectClose(
+    [0, 8, 9, 18, 19].map((position) => attentionTemperature(position, options)),
+    [0, 0, Math.log(2), Math.log(2), Math.log(3)].map((ln) => 1 + ln / 2),
+  );
+});
+
+test("gates of elements or of heads", () => {
+  expectClose(gateHeads([2, 4, 6, 8], [0, 0, Math.log(3), -Math.log(3)]), [1, 2, 4.5, 2]);
+  expectClose(gateHeads([2, 4, 6, 8], [0, Math.log(3)]), [1, 2, 4.5, 6]);
 });
 
 describe("route", () => {

@@ -2,10 +2,13 @@ import { softmax } from "./attention.ts";
 import { at, dot, type Values } from "./dense.ts";
 
 /**
- * What a chosen expert's output is multiplied by: its softmax probability divided by the sum over the chosen
- * (`renorm`), the probability itself (`raw`), or 1 (`one`).
+ * What a chosen expert's output is multiplied by: its score divided by the sum over the chosen (`renorm`), the score
+ * itself (`raw`), or 1 (`one`).
  */
 export type WeightRule = "renorm" | "raw" | "one";
+
+/** An expert's score: its softmax probability, 1 / (1 + e^-l), √ln(1 + e^l). */
+export type GateRule = "softmax" | "sigmoid" | "sqrt-softplus";
 
 /** The chosen experts of every token, best first. */
 export interface Route {
@@ -20,30 +23,67 @@ export interface RouteOptions {
   readonly experts: number;
   readonly topK: number;
   readonly weightRule: WeightRule;
-  /** [experts], added to the probabilities to choose by. */
+  /** Softmax unless told. */
+  readonly gate?: GateRule | undefined;
+  /** Only experts of the best `used` of `count` groups are chosen; a group is as good as its best one or two. */
+  readonly groups?:
+    | { readonly count: number; readonly used: number; readonly by: "best" | "best-two" }
+    | undefined;
+  /** [experts], added to the scores to choose by. */
   readonly selectionBias?: Values | undefined;
 }
 
-/** The top-k of logits [tokens, experts], or of probabilities and a bias; of equal logits the lower expert index wins. */
+/** Sums of scores that are no probabilities count as this much at least where they divide. */
+const LEAST_SUM = 2 ** -14;
+
+/** The top-k of logits [tokens, experts], or of scores and a bias; of equals the lower expert index wins. */
 export function route(logits: Values, options: RouteOptions): Route {
-  const { experts, topK, weightRule, selectionBias } = options;
+  const { experts, topK, weightRule, gate = "softmax", groups, selectionBias } = options;
   const tokens = logits.length / experts;
   const result = { topK, experts: new Int32Array(tokens * topK), weights: new Float64Array(tokens * topK) };
   for (let t = 0; t < tokens; t++) {
     const row = Float64Array.from({ length: experts }, (_, e) => at(logits, t * experts + e));
-    const probabilities = softmax(row);
-    const scores = selectionBias ? probabilities.map((p, e) => p + at(selectionBias, e)) : row;
-    const chosen = byDescending(scores).slice(0, topK);
-    const sum = chosen.reduce((total, e) => total + at(probabilities, e), 0);
+    const scores = gateScores[gate](row);
+    const biased = selectionBias ? scores.map((p, e) => p + at(selectionBias, e)) : scores;
+    const ranked = byDescending(selectionBias || groups ? biased : row);
+    const open = groups ? openGroups(biased, groups) : [];
+    const isOpen = (e: number) => !groups || open.includes(Math.floor((e * groups.count) / experts));
+    const chosen = ranked.filter(isOpen).slice(0, topK);
+    const sum = chosen.reduce((total, e) => total + at(scores, e), 0);
+    const divisor = gate === "softmax" ? sum : Math.max(sum, LEAST_SUM);
     const weightOf = {
-      renorm: (e: number) => at(probabilities, e) / sum,
-      raw: (e: number) => at(probabilities, e),
+      renorm: (e: number) => at(scores, e) / divisor,
+      raw: (e: number) => at(scores, e),
       one: () => 1,
     }[weightRule];
     result.experts.set(chosen, t * topK);
     result.weights.set(chosen.map(weightOf), t * topK);
   }
   return result;
+}
+
+const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
+
+const gateScores: Record<GateRule, (row: Float64Array) => Float64Array> = {
+  softmax,
+  sigmoid: (row) => row.map(sigmoid),
+  "sqrt-softplus": (row) => row.map((l) => Math.sqrt(Math.max(l, 0) + Math.log1p(Math.exp(-Math.abs(l))))),
+};
+
+/** The best groups of a token, best first. */
+function openGroups(
+  scores: Float64Array,
+  { count, used, by }: NonNullable<RouteOptions["groups"]>,
+): number[] {
+  const size = scores.length / count;
+  const sums = Array.from({ length: count }, (_, g) => {
+    const best = scores
+      .slice(g * size, (g + 1) * size)
+      .sort()
+      .reverse();
+    return best.slice(0, by === "best" ? 1 : 2).reduce((sum, score) => sum + score, 0);
+  });
+  return byDescending(sums).slice(0, used);
 }
 
 /** Indices by falling value; equal values in rising index. */
@@ -58,21 +98,56 @@ export interface ExpertMatrix {
   readonly cols: number;
   /** [experts], multiplies an expert's product. */
   readonly scale?: Values | undefined;
+  /** [experts, rows], added after the scale. */
+  readonly bias?: Values | undefined;
+}
+
+/** A gated linear unit's function of gate and up, with what it takes besides. */
+export interface ActivationRule {
+  readonly activation?: "silu" | "gelu" | "relu" | "relu-squared" | "swiglu-oai" | undefined;
+  readonly limit?: number | undefined;
+  readonly alpha?: number | undefined;
+}
+
+/** f(gate) · up, or for those that clamp what the paper or the published code says. */
+export function activate(rule: ActivationRule, gate: number, up: number): number {
+  const { activation = "silu", limit = 7, alpha = 1.702 } = rule;
+  const clamped = Math.min(Math.max(up, -limit), limit);
+  const low = Math.min(gate, limit);
+  switch (activation) {
+    case "silu":
+      return gate * sigmoid(gate) * up;
+    case "gelu":
+      return 0.5 * gate * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (gate + 0.044715 * gate ** 3))) * up;
+    case "relu":
+      return Math.max(gate, 0) * up;
+    case "relu-squared":
+      return Math.max(gate, 0) ** 2 * up;
+    case "swiglu-oai":
+      return low * sigmoid(alpha * low) * (clamped + 1);
+  }
 }
 
 /**
- * silu(gate·x) ⊙ (up·x) of each chosen expert.
- * x [tokens, cols], experts [tokens, topK] → [tokens, topK, rows].
+ * silu(gate·x) ⊙ (up·x) of each chosen expert, or another activation; x times the route's weight where there are
+ * `weights` [tokens, topK]. x [tokens, cols], experts [tokens, topK] → [tokens, topK, rows].
  */
-export function expertGateUp(x: Values, gate: ExpertMatrix, up: ExpertMatrix, experts: Values): Float64Array {
+export function expertGateUp(
+  x: Values,
+  gate: ExpertMatrix,
+  up: ExpertMatrix,
+  experts: Values,
+  rule: ActivationRule & { readonly weights?: Values | undefined } = {},
+): Float64Array {
   const topK = (experts.length * gate.cols) / x.length;
   const out = new Float64Array(experts.length * gate.rows);
   for (let c = 0; c < experts.length; c++) {
     const token = Math.floor(c / topK);
+    const weight = rule.weights ? at(rule.weights, c) : 1;
     for (let r = 0; r < gate.rows; r++) {
-      const g = expertRow(gate, at(experts, c), r, x, token);
-      const u = expertRow(up, at(experts, c), r, x, token);
-      out[c * gate.rows + r] = (g / (1 + Math.exp(-g))) * u;
+      const g = expertRow(gate, at(experts, c), r, x, token, weight);
+      const u = expertRow(up, at(experts, c), r, x, token, weight);
+      out[c * gate.rows + r] = activate(rule, g, u);
     }
   }
   return out;
@@ -89,9 +164,18 @@ export function expertDown(h: Values, down: ExpertMatrix, experts: Values): Floa
   return out;
 }
 
-function expertRow(matrix: ExpertMatrix, expert: number, row: number, x: Values, xRow: number): number {
-  const { values, rows, cols, scale } = matrix;
-  return dot(values, (expert * rows + row) * cols, x, xRow * cols, cols) * (scale ? at(scale, expert) : 1);
+/** (W (weight · x)) · scale + bias */
+function expertRow(
+  matrix: ExpertMatrix,
+  expert: number,
+  row: number,
+  x: Values,
+  xRow: number,
+  weight = 1,
+): number {
+  const { values, rows, cols, scale, bias } = matrix;
+  const product = weight * dot(values, (expert * rows + row) * cols, x, xRow * cols, cols);
+  return product * (scale ? at(scale, expert) : 1) + (bias ? at(bias, expert * rows + row) : 0);
 }
 
 /** residual + Σ weight · row over a token's choices, in order. rows [tokens, topK, cols] → [tokens, cols]. */

@@ -1,0 +1,3 @@
+fn activation(gate: f32, up: f32) -> f32 {
+  return max(gate, 0.0) * up;
+}
