@@ -13,7 +13,7 @@ let loads = 0;
 
 const prompt = element("prompt", HTMLTextAreaElement);
 
-async function open(source: URL | File, name: string): Promise<void> {
+async function open(source: URL | readonly File[], name: string): Promise<void> {
   const attempt = begin();
   const load = ++loads;
   const onProgress = (progress: Progress) => {
@@ -70,8 +70,11 @@ function report(error: unknown): void {
   view.showError(error);
 }
 
-function openFile(file: File | null | undefined): void {
-  if (file) void open(file, file.name);
+/** One model: a file, the parts of a split one, or a configuration with its safetensors files. */
+function openFiles(list: FileList | null | undefined): void {
+  const files = Array.from(list ?? []);
+  const [first] = files;
+  if (first) void open(files, files.length === 1 ? first.name : `${files.length} files`);
 }
 
 function openUrl(address: string): void {
@@ -91,7 +94,7 @@ element("url-form", HTMLFormElement).addEventListener("submit", (event) => {
 });
 const file = element("file", HTMLInputElement);
 file.addEventListener("change", () => {
-  openFile(file.files?.[0]);
+  openFiles(file.files);
   // So that choosing the same file again is a change.
   file.value = "";
 });
@@ -115,7 +118,7 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   setDragging(false);
-  openFile(event.dataTransfer?.files[0]);
+  openFiles(event.dataTransfer?.files);
 });
 
 openUrl(new URLSearchParams(location.search).get("model") ?? STORY_MODEL);

@@ -1,4 +1,5 @@
 /** Types of the public interface that both sides of the worker boundary speak. No logic. */
+import type { InstallForm } from "./quant/install.ts";
 import type { Metadata } from "./source/model_file.ts";
 import type { SourceSpec } from "./source/source.ts";
 
@@ -49,6 +50,12 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
   readonly memory?: MemoryBudget;
   readonly experts?: ExpertOptions;
+  /**
+   * What large matrices of floats become on the way to disk: what the file has, or blocks of 32 weights of 8 or 4 bits.
+   * Quantised ones stay as they are. Default: safetensors files keep what fits `memory.gpu` as a whole, and are
+   * quantised as little as makes them fit; without that budget, and for GGUF files, `as-is`.
+   */
+  readonly install?: InstallForm;
   /** Longest sequence, prompt and output together, in tokens. Default: the model's own, at most 4096. */
   readonly contextTokens?: number;
   /**
@@ -108,6 +115,8 @@ export interface ModelInfo {
   readonly layers: number;
   readonly experts: number;
   readonly expertsPerToken: number;
+  /** What large matrices of floats became, see `LoadOptions`. */
+  readonly install: InstallForm;
   /** WebGPU adapter, as it describes itself. */
   readonly adapter: string;
 }
@@ -116,6 +125,7 @@ export interface ModelInfo {
 export interface EngineLoadOptions {
   readonly memory?: MemoryBudget | undefined;
   readonly experts?: ExpertOptions | undefined;
+  readonly install?: InstallForm | undefined;
   readonly contextTokens?: number | undefined;
 }
 
@@ -128,7 +138,7 @@ export interface EngineGenerateOptions extends Required<SamplingOptions> {
 
 export interface LoadedModel {
   readonly info: ModelInfo;
-  /** The file's `tokenizer.*` metadata. */
+  /** The file's `tokenizer.*` metadata, or the texts of the files that describe the tokenizer. */
   readonly vocabulary: Metadata;
 }
 

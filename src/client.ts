@@ -12,7 +12,7 @@ import { registerWire } from "./wire.ts";
 /**
  * Loads a model: reads its header, brings its weights to the GPU and keeps them on disk, so that a second
  * load needs no network. The engine and the store run in workers of their own.
- * @param source an http(s) address, a File or Blob, or a file handle
+ * @param source an http(s) address of a file or folder, a File or Blob, several Files, or the handle of a file or folder
  * @throws SluiceError `no-webgpu`, `limits-too-low`, `out-of-memory`, `bad-model-file`, `unsupported-model`,
  * `network`, `storage-corrupt`, `bad-request`, `aborted`
  */

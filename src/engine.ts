@@ -22,6 +22,7 @@ import {
   rememberLearned,
 } from "./model/load.ts";
 import { requireToken } from "./model/runner.ts";
+import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
 import type { OpenedModel, StoreService } from "./store/service.ts";
 
@@ -29,6 +30,9 @@ import type { OpenedModel, StoreService } from "./store/service.ts";
 const IDLE_MS = 2000;
 /** Decoded tokens after which what was learned of the model is kept again. */
 const TOKENS_TO_REMEMBER = 64;
+
+/** Keys of the metadata that the page side makes a tokenizer of. */
+const VOCABULARY = /^(tokenizer\.|(tokenizer|generation)_config\.json$)/;
 
 interface ModelInUse extends Prepared, Loaded {
   readonly id: string;
@@ -69,8 +73,10 @@ export class Engine implements EngineService {
       const gpu = await this.#openGpu();
       this.#gpu = gpu;
       work.signal.throwIfAborted();
-      const { id, file } = await this.#open(spec, work.signal);
+      const { file, ...source } = await this.#open(spec, work.signal);
       const prepared = prepare(file, { ...this.#tuning, ...options });
+      const id = await this.#inForm(spec, source.id, prepared.form);
+      work.signal.throwIfAborted();
       const loaded = await loadRunner(gpu, this.#store, id, prepared, onProgress, work.signal);
       work.signal.throwIfAborted();
       const { pages } = prepared;
@@ -81,7 +87,7 @@ export class Engine implements EngineService {
       this.#model = { ...prepared, ...loaded, id, background };
       this.#meter.endLoad();
       onProgress({ phase: "ready", bytesDone: bytesTotal, bytesTotal });
-      const tokenizerKeys = Object.entries(file.metadata).filter(([key]) => key.startsWith("tokenizer."));
+      const tokenizerKeys = Object.entries(file.metadata).filter(([key]) => VOCABULARY.test(key));
       return { info: describe(id, prepared, gpu), vocabulary: Object.fromEntries(tokenizerKeys) };
     } catch (error) {
       await this.#release();
@@ -105,6 +111,15 @@ export class Engine implements EngineService {
       opening.then(({ id }) => this.#store.close(id)).catch(() => {});
       throw error;
     }
+  }
+
+  /** The model's id in the form it is installed in, which is open in its place. */
+  async #inForm(spec: SourceSpec, id: string, form: InstallForm): Promise<string> {
+    if (form === "as-is") return id;
+    const formed = await this.#store.open(spec, form);
+    this.#modelId = formed.id;
+    await this.#store.close(id);
+    return formed.id;
   }
 
   async generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream> {
@@ -288,7 +303,7 @@ export class Engine implements EngineService {
   }
 }
 
-function describe(id: string, { plan, sizes }: Prepared, gpu: Gpu): ModelInfo {
+function describe(id: string, { plan, sizes, form }: Prepared, gpu: Gpu): ModelInfo {
   const { architecture, name, vocabulary, layers } = plan;
   return {
     id,
@@ -298,6 +313,7 @@ function describe(id: string, { plan, sizes }: Prepared, gpu: Gpu): ModelInfo {
     contextTokens: sizes.context,
     layers: layers.length,
     ...describeExperts(plan),
+    install: form,
     adapter: gpu.adapterName,
   };
 }

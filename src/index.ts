@@ -14,6 +14,7 @@ export type {
 export { loadModel } from "./client.ts";
 export { type ErrorDetails, SluiceError, type SluiceErrorCode } from "./errors.ts";
 export type { Model } from "./language_model.ts";
+export type { InstallForm } from "./quant/install.ts";
 export type { ModelSource } from "./source/spec.ts";
 export type { DecodeOptions, StreamingDetokenizer } from "./text/detokenizer.ts";
 export type { EncodeOptions, Tokenizer } from "./text/tokenizer.ts";

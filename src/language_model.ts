@@ -13,8 +13,9 @@ import type {
   Stats,
 } from "./api.ts";
 import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
+import type { InstallForm } from "./quant/install.ts";
 import { type ModelSource, specOf } from "./source/spec.ts";
-import { tokenizerFromGguf } from "./text/from_gguf.ts";
+import { tokenizerFromFile } from "./text/from_file.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 
 /** `experts/` has what these stand for, which the page does not carry. */
@@ -40,6 +41,8 @@ const CAPACITIES: Readonly<Record<CapacityPlan, true>> = {
   measured: true,
 };
 
+const FORMS: Readonly<Record<InstallForm, true>> = { "as-is": true, q8_0: true, q4_0: true };
+
 /** A loaded model: text in, text out. Made by `loadModel`. */
 export class Model {
   readonly info: ModelInfo;
@@ -52,7 +55,7 @@ export class Model {
     this.#engine = engine;
     this.info = info;
     try {
-      this.tokenizer = tokenizerFromGguf(vocabulary);
+      this.tokenizer = tokenizerFromFile(vocabulary);
     } catch (error) {
       this.#noTokenizer = error;
     }
@@ -146,14 +149,15 @@ export class Model {
 export async function loadOn(
   engine: EngineService,
   source: ModelSource,
-  { onProgress, signal, contextTokens, memory, experts }: LoadOptions,
+  { onProgress, signal, contextTokens, memory, experts, install }: LoadOptions,
 ): Promise<Model> {
   const abort = () => void engine.abort();
   signal?.addEventListener("abort", abort);
   try {
     checkMemory(memory);
     checkExperts(experts);
-    const settings = { contextTokens, memory, experts };
+    requireName("install", install, FORMS);
+    const settings = { contextTokens, memory, experts, install };
     // The model installs itself after it is loaded, and goes on to say how far it is.
     const report: typeof onProgress = (progress) => onProgress?.(progress);
     return new Model(engine, await engine.load(specOf(source), settings, report));

@@ -1,12 +1,12 @@
 import { existsSync, openAsBlob } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import process from "node:process";
 import { SluiceError } from "../../src/errors.ts";
 import type { Model } from "../../src/index.ts";
 import { loadModelInline } from "../../src/inline.ts";
 import { type Job, type JobLoad, type JobResult, runJob } from "../job.ts";
-import type { ModelPlace } from "./model_place.ts";
+import { type ModelPlace, modelFiles } from "./model_place.ts";
 
 /** Mesa's software Vulkan, for a machine without a GPU. */
 const LLVMPIPE = "/usr/share/vulkan/icd.d/lvp_icd.json";
@@ -43,9 +43,13 @@ export async function runInNode(options: DawnOptions, job: Job): Promise<JobResu
 export async function loadInNode(place: ModelPlace, load: JobLoad = {}): Promise<Model> {
   const options = { ...load, adapter: await requestAdapter(), store: "memory" } as const;
   if (place.kind === "url") return loadModelInline(place.url, options);
-  const blob = await openAsBlob(place.path);
-  const file = new File([blob], `${basename(place.path)}@${place.version}`);
-  return loadModelInline(file, options);
+  const files = await Promise.all(
+    modelFiles(place).map(async (path) => {
+      const { mtimeMs } = await stat(path);
+      return new File([await openAsBlob(path)], basename(path), { lastModified: Math.trunc(mtimeMs) });
+    }),
+  );
+  return loadModelInline(files, options);
 }
 
 /** @throws SluiceError `no-webgpu` where neither a GPU nor a software adapter is found. */

@@ -1,13 +1,14 @@
-import { statSync } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { readdirSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import type { Mounts } from "../../scripts/serve_files.ts";
 import { SluiceError } from "../../src/errors.ts";
 
-/** Where the bytes of a model are, seen from this process. */
+/** Where the bytes of a model are, seen from this process. A folder is one in the layout of Hugging Face. */
 export type ModelPlace =
-  | { readonly kind: "file"; readonly path: string; readonly version: string }
+  | { readonly kind: "file" | "folder"; readonly path: string; readonly version: string }
   | { readonly kind: "url"; readonly url: URL };
 
 const embedded = fileURLToPath(new URL("../public/tiny-stories-moe-Q4_K_M.gguf", import.meta.url));
@@ -16,22 +17,73 @@ const embedded = fileURLToPath(new URL("../public/tiny-stories-moe-Q4_K_M.gguf",
 const isOwnScript = ["generate", "bench"].includes(process.env.npm_lifecycle_event ?? "");
 export const callerFolder = (isOwnScript ? process.env.INIT_CWD : undefined) ?? process.cwd();
 
-/** @throws SluiceError `bad-request` for a file that is not there. */
+const REMEDY =
+  "Give --model a GGUF file, a folder with config.json and safetensors files, or the address of either.";
+
+/** @throws SluiceError `bad-request` for a file or folder that is not there, or holds no model. */
 export function findModel(model: string | undefined): ModelPlace {
   if (model !== undefined && /^https?:/i.test(model)) return remotePlace(model);
   const path = resolve(callerFolder, localPath(model ?? embedded));
-  const file = statSync(path, { throwIfNoEntry: false });
-  if (file?.isFile()) return { kind: "file", path, version: `${file.size}-${Math.trunc(file.mtimeMs)}` };
-  const problem = file === undefined ? `no such file: ${path}` : `${path} is not a file`;
-  throw new SluiceError("bad-request", problem, {
-    remedy: "Give --model the path of a GGUF file, or its http or https address.",
-  });
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return folderPlace(path);
+  // Part of a folder in the layout of Hugging Face.
+  if (found?.isFile() && /^config\.json$|\.safetensors(\.index\.json)?$/i.test(basename(path))) {
+    return folderPlace(dirname(path));
+  }
+  if (found?.isFile()) return { kind: "file", path, version: versionOf([path]) };
+  const problem = found === undefined ? `no such file: ${path}` : `${path} is not a file`;
+  throw new SluiceError("bad-request", problem, { remedy: REMEDY });
+}
+
+/** The model in a folder: what `config.json` describes, or its one GGUF file. */
+function folderPlace(path: string): ModelPlace {
+  const names = modelFilesIn(path);
+  if (names.includes("config.json")) {
+    return { kind: "folder", path, version: versionOf(names.map((name) => join(path, name))) };
+  }
+  const models = names.filter((name) => /\.gguf$/i.test(name) && !LATER_PART.test(name));
+  const [model] = models;
+  if (model !== undefined && models.length === 1) {
+    return { kind: "file", path: join(path, model), version: versionOf([join(path, model)]) };
+  }
+  const problem = `${path} has no config.json, and ${models.length} GGUF models`;
+  throw new SluiceError("bad-request", problem, { remedy: REMEDY });
+}
+
+const PART = /-(\d{5})-of-(\d{5}\.gguf)$/i;
+const LATER_PART = /-(?!00001)\d{5}-of-\d{5}\.gguf$/i;
+
+/** Paths of the files that a local model may be made of, itself first. */
+export function modelFiles({ kind, path }: Exclude<ModelPlace, { kind: "url" }>): string[] {
+  if (kind === "folder") return modelFilesIn(path).map((name) => join(path, name));
+  const name = basename(path);
+  const [, , ending] = PART.exec(name) ?? [];
+  if (ending === undefined) return [path];
+  const stem = name.replace(PART, "");
+  const parts = modelFilesIn(dirname(path)).filter(
+    (other) => other.replace(PART, "") === stem && other.endsWith(ending),
+  );
+  return parts.map((part) => join(dirname(path), part));
+}
+
+function modelFilesIn(folder: string): string[] {
+  const names = readdirSync(folder).filter((name) => /\.(gguf|safetensors)$|^[^.].*\.json$/i.test(name));
+  return names.sort();
+}
+
+/** Changes when one of the files does. */
+function versionOf(paths: readonly string[]): string {
+  const stats = paths.map((path) => statSync(path));
+  const [first] = stats;
+  if (first && stats.length === 1) return `${first.size}-${Math.trunc(first.mtimeMs)}`;
+  const all = stats.map(({ size, mtimeMs }, i) => [basename(paths[i] as string), size, mtimeMs]);
+  return createHash("sha256").update(JSON.stringify(all)).digest("hex").slice(0, 16);
 }
 
 function remotePlace(address: string): ModelPlace {
   if (URL.canParse(address)) return { kind: "url", url: new URL(address) };
   throw new SluiceError("bad-request", `${address} is not an address`, {
-    remedy: "Give --model the path of a GGUF file, or its http or https address.",
+    remedy: REMEDY,
   });
 }
 
@@ -48,10 +100,13 @@ export interface ServedModel {
 
 /** The folder is offered rather than the file, so that the parts of a split model find each other. */
 export function serveModel(place: ModelPlace): ServedModel {
-  if (place.kind === "file") {
-    const name = encodeURIComponent(basename(place.path));
+  if (place.kind !== "url") {
+    const [name, folder] =
+      place.kind === "file"
+        ? [encodeURIComponent(basename(place.path)), dirname(place.path)]
+        : ["", place.path];
     // A file that changed is another model to a store that goes by address.
-    return { path: `/model/${name}?version=${place.version}`, mounts: { "/model/": dirname(place.path) } };
+    return { path: `/model/${name}?version=${place.version}`, mounts: { "/model/": folder } };
   }
   const { pathname, search } = place.url;
   const name = pathname.slice(pathname.lastIndexOf("/") + 1);

@@ -3,6 +3,7 @@ import { DEFAULTS } from "../../src/experts/defaults.ts";
 import { POLICIES } from "../../src/experts/policy/index.ts";
 import { PREDICTORS } from "../../src/experts/predictor/index.ts";
 import type { ExpertOptions, LoadOptions, MemoryBudget } from "../../src/index.ts";
+import { INSTALL_FORMS } from "../../src/quant/install.ts";
 import type { JobLoad } from "../job.ts";
 
 export interface TerminalOptions {
@@ -33,7 +34,9 @@ const SUFFIXES = ["", "K", "M", "G"];
 
 export const USAGE = `usage: npm run -s generate -- [options]
 
-  --model PATH|URL      model file (default: the embedded story model)
+  --model PATH|URL      a GGUF file (of a split one the first), or a folder with config.json and safetensors files
+                        (default: the embedded story model)
+  --install FORM        what large matrices of floats become: ${INSTALL_FORMS.join(", ")} (default as-is)
   --prompt TEXT         text to continue (default: "${DEFAULT_PROMPT}")
   --tokens 1,2,3        token ids to continue, in place of --prompt
   --max-tokens N        tokens to generate (default ${DEFAULT_MAX_TOKENS}; 0 only evaluates the prompt)
@@ -69,6 +72,7 @@ const OPTIONS = {
   "gpu-experts": { type: "string" },
   "host-cache": { type: "string" },
   store: { type: "string" },
+  install: { type: "string" },
   policy: { type: "string" },
   predictor: { type: "string" },
   trace: { type: "string" },
@@ -121,7 +125,8 @@ function loadOptions(values: ReturnType<typeof parsed>): JobLoad {
     predictor: oneOf("--predictor", values.predictor, namesOf(PREDICTORS)),
     trace: values.trace === undefined ? undefined : true,
   });
-  return given<JobLoad>({ memory, experts, store });
+  const install = oneOf("--install", values.install, INSTALL_FORMS);
+  return given<JobLoad>({ memory, experts, store, install });
 }
 
 /** `values` without those that are undefined, which an optional property must not be. */

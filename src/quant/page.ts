@@ -6,13 +6,20 @@ export interface ByteRange {
   readonly bytes: number;
 }
 
+/** Where weight (r, c) of a matrix lies in a run of weights of a plain type: at `first + r · row + c · col`. */
+export interface Gather {
+  readonly first: number;
+  readonly row: number;
+  readonly col: number;
+}
+
 /** One matrix (or a row range of one, or a vector as a matrix of one row) inside a page. */
 export interface PagePart {
   /** The tensor it comes from, for messages. */
   readonly tensor: string;
   /** Its type in the file. */
   readonly type: TensorType;
-  /** Its type in the page. Vectors are stored as F32; otherwise the file's own. */
+  /** Its type in the page. Vectors are stored as F32; otherwise the file's own, unless it is quantised on the way. */
   readonly stored: TensorType;
   /** Output features. A vector is one row. */
   readonly rows: number;
@@ -20,6 +27,8 @@ export interface PagePart {
   readonly cols: number;
   /** Where its rows lie in the model file, in the file's own block format. */
   readonly source: ByteRange;
+  /** How its weights are picked from `source`; absent: row after row. */
+  readonly gather?: Gather | undefined;
   /** Where it starts inside the page, a multiple of 256 bytes. */
   readonly offset: number;
   /** Its size in the GPU layout of its stored type. */

@@ -2,8 +2,8 @@ import { SluiceError } from "../errors.ts";
 import { fileFormats, type TensorType } from "./formats.ts";
 import { iq3Grid } from "./iq3_grid.ts";
 import { placePlanes, runnableTypes } from "./layout.ts";
-import type { PagePart } from "./page.ts";
-import { dequantise } from "./reference.ts";
+import type { Gather, PagePart } from "./page.ts";
+import { floatsOf, quantisers } from "./quantise.ts";
 
 /** Changes when the bytes of a page would; pages stored under another version are fetched again. */
 export const PAGE_LAYOUT_VERSION = 1;
@@ -22,45 +22,89 @@ interface Repacker {
 }
 
 /**
- * Writes one part of a page: `source` holds its rows in the file's blocks, `page` is the whole page.
- * A vector becomes F32 whatever it was; a matrix keeps its type and changes its layout.
+ * Writes one part of a page: `source` holds its rows in the file's blocks, or the weights that it gathers, `page` is the
+ * whole page. A vector becomes F32 whatever it was; a matrix keeps its type, or is quantised, and changes its layout.
  */
 export function repackPart(part: PagePart, source: Uint8Array, page: Uint8Array): void {
-  const { rows, cols, type, stored } = part;
-  if (stored !== type) {
-    const values = dequantise(type, source, rows * cols);
-    repackPart({ ...part, type: "F32" }, new Uint8Array(values.buffer), page);
-    return;
-  }
-  const repacker = repackers[type];
+  const { rows, cols, type, stored, gather } = part;
+  const repacker = repackers[stored];
   if (!repacker) {
     throw new SluiceError("unsupported-model", `tensor ${part.tensor} is ${type}, which has no GPU layout`, {
       remedy: `Use a file whose matrices are one of ${runnableTypes.join(", ")}.`,
       details: { tensor: part.tensor, type },
     });
   }
-  const from = new DataView(source.buffer, source.byteOffset, source.byteLength);
   const to = new DataView(page.buffer, page.byteOffset, page.byteLength);
-  const { planes } = placePlanes(stored, rows, cols);
-  const blocks = Math.ceil(cols / repacker.weights);
-  const format = fileFormats[type];
-  const blockBytes = (repacker.weights / format.block) * format.bytes;
-  const rowBytes = (cols / format.block) * format.bytes;
-  for (const [i, plane] of planes.entries()) {
-    const move = repacker.moves[i] as Move;
-    const start = part.offset + plane.offset;
-    if (plane.weights === 0) {
-      move(from, 0, to, start, rows);
-      continue;
-    }
-    const stride = (repacker.weights / plane.weights) * rows * plane.bytes;
-    for (let row = 0; row < rows; row++) {
-      for (let block = 0; block < blocks; block++) {
-        const at = row * rowBytes + block * blockBytes;
-        move(from, at, to, start + row * plane.bytes + block * stride, rows);
-      }
+  const write = rowWriter(part, repacker, to);
+  const fileRow = (cols / fileFormats[type].block) * fileFormats[type].bytes;
+  if (stored === type && !gather) {
+    const from = viewOf(source);
+    for (let row = 0; row < rows; row++) write(from, row * fileRow, row);
+    return;
+  }
+  const rowBytes = (cols / fileFormats[stored].block) * fileFormats[stored].bytes;
+  const gathered = new Uint8Array(gather ? fileRow : 0);
+  const converted = viewOf(new Uint8Array(rowBytes));
+  for (let row = 0; row < rows; row++) {
+    if (gather) gatherRow(source, gather, row, fileRow / cols, gathered);
+    const raw = gather ? gathered : source.subarray(row * fileRow, (row + 1) * fileRow);
+    if (stored === type) write(viewOf(raw), 0, row);
+    else {
+      encodeRow(stored, floatsOf(type, raw, cols), converted);
+      write(converted, 0, row);
     }
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
+
+/** Writes a row, whose blocks of the stored type start at byte `at` of `from`, into the planes of the part. */
+function rowWriter({ rows, cols, stored, offset }: PagePart, { weights, moves }: Repacker, page: DataView) {
+  const format = fileFormats[stored];
+  const blocks = Math.ceil(cols / weights);
+  const blockBytes = (weights / format.block) * format.bytes;
+  const planes = placePlanes(stored, rows, cols).planes.map((plane, i) => ({
+    move: moves[i] as Move,
+    isTable: plane.weights === 0,
+    start: offset + plane.offset,
+    bytes: plane.bytes,
+    stride: (weights / plane.weights) * rows * plane.bytes,
+  }));
+  return (from: DataView, at: number, row: number) => {
+    for (const { move, isTable, start, bytes, stride } of planes) {
+      if (isTable) {
+        if (row === 0) move(from, at, page, start, rows);
+        continue;
+      }
+      const to = start + row * bytes;
+      for (let block = 0; block < blocks; block++) {
+        move(from, at + block * blockBytes, page, to + block * stride, rows);
+      }
+    }
+  };
+}
+
+/** Picks the weights of a row, `bytes` bytes each, out of where they lie. */
+function gatherRow(
+  source: Uint8Array,
+  { first, row, col }: Gather,
+  r: number,
+  bytes: number,
+  out: Uint8Array,
+) {
+  let from = (first + r * row) * bytes;
+  for (let at = 0; at < out.length; at += bytes) {
+    for (let i = 0; i < bytes; i++) out[at + i] = source[from + i] as number;
+    from += col * bytes;
+  }
+}
+
+function encodeRow(type: TensorType, row: Float32Array, blocks: DataView): void {
+  const quantise = quantisers[type];
+  if (quantise) quantise(row, blocks);
+  else for (let i = 0; i < row.length; i++) blocks.setFloat32(4 * i, row[i] as number, true);
 }
 
 const LOW_NIBBLES = 0x0f0f0f0f;

@@ -24,7 +24,7 @@ const COUNTS = new Set(["version", "tensor_count", "kv_count"]);
  * Reads and checks the header of a GGUF file: afterwards every tensor is known to lie inside the file, aligned,
  * in whole blocks and apart from the others.
  * @throws SluiceError `bad-model-file` for a file that is not GGUF, cut short or inconsistent,
- * `unsupported-model` for a version, byte order, tensor type or split that is not readable, and whatever
+ * `unsupported-model` for a version, byte order or tensor type that is not readable, and whatever
  * `source.read` throws.
  */
 export async function readGguf(source: Source, signal?: AbortSignal): Promise<ModelFile> {
@@ -35,17 +35,6 @@ export async function readGguf(source: Source, signal?: AbortSignal): Promise<Mo
   const headerBytes = header.tensorInfoByteRange[1];
   if (headerBytes > size) throw truncated(name, size, headerBytes);
   const metadata = plainMetadata(header.metadata);
-  const parts = metadata["split.count"];
-  if (typeof parts === "number" && parts > 1) {
-    throw new SluiceError(
-      "unsupported-model",
-      `${name} is one of ${parts} files; split files are not readable yet`,
-      {
-        remedy: "Join the parts with llama-gguf-split --merge, or use a file that is not split.",
-        details: { name, parts },
-      },
-    );
-  }
   const tensors = indexTensors(header.tensorInfos, headerBytes, metadata["general.alignment"], {
     name,
     size,

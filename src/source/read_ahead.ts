@@ -10,30 +10,30 @@ interface Piece {
  * A source that can keep what was read of it too early: a header is read in chunks, and the last of them brings
  * bytes of the first pages. Reads are served from what is kept as far as it reaches.
  */
-export class ReadAhead implements Source {
-  readonly #source: Source;
+export class ReadAhead<S extends Source = Source> implements Source {
+  readonly source: S;
   /** While a header is read: all that came, in file order. */
   #read: Piece[] | undefined;
   #kept: Piece | undefined;
 
-  constructor(source: Source) {
-    this.#source = source;
+  constructor(source: S) {
+    this.source = source;
   }
 
   get id(): string {
-    return this.#source.id;
+    return this.source.id;
   }
 
   get name(): string {
-    return this.#source.name;
+    return this.source.name;
   }
 
   get size(): number {
-    return this.#source.size;
+    return this.source.size;
   }
 
   get bytesFetched(): number {
-    return this.#source.bytesFetched;
+    return this.source.bytesFetched;
   }
 
   get keptBytes(): number {
@@ -43,12 +43,12 @@ export class ReadAhead implements Source {
   async read(offset: number, bytes: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     const kept = this.#kept && offset >= this.#kept.offset ? partOf(this.#kept, offset, bytes) : undefined;
     if (!kept || kept.byteLength === 0) {
-      const piece = await this.#source.read(offset, bytes, signal);
+      const piece = await this.source.read(offset, bytes, signal);
       this.#read?.push({ offset, bytes: piece });
       return piece;
     }
     // Asked even for no bytes: the source checks the range, and whether anyone still wants it.
-    const rest = await this.#source.read(offset + kept.byteLength, bytes - kept.byteLength, signal);
+    const rest = await this.source.read(offset + kept.byteLength, bytes - kept.byteLength, signal);
     if (rest.byteLength === 0) return kept.slice();
     const piece = new Uint8Array(bytes);
     piece.set(kept);
@@ -88,7 +88,7 @@ export class ReadAhead implements Source {
 
   close(): void {
     this.forget();
-    this.#source.close();
+    this.source.close();
   }
 }
 

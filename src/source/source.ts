@@ -1,8 +1,13 @@
-/** What a model can be read from. A `File` or an OPFS/picker file handle is `file`. */
+/**
+ * What a model can be read from: one file, or with `files`, `folder` and the address of a folder several, of which the
+ * model may be one. An OPFS or picker handle is `file` or `folder`.
+ */
 export type SourceSpec =
   | { readonly kind: "url"; readonly url: string }
   | { readonly kind: "blob"; readonly blob: Blob; readonly name: string }
-  | { readonly kind: "file"; readonly handle: FileSystemFileHandle };
+  | { readonly kind: "file"; readonly handle: FileSystemFileHandle }
+  | { readonly kind: "files"; readonly files: readonly File[] }
+  | { readonly kind: "folder"; readonly handle: FileSystemDirectoryHandle };
 
 /** Random access to the bytes of one model file. */
 export interface Source {

@@ -1,8 +1,17 @@
 import { SluiceError } from "../errors.ts";
 import type { SourceSpec } from "./source.ts";
 
-/** What `loadModel` accepts: an address, a file the user chose, or a handle from a picker or OPFS. */
-export type ModelSource = string | URL | Blob | FileSystemFileHandle;
+/**
+ * What `loadModel` accepts: the address of a file or of a folder in the layout of Hugging Face, a file or several that
+ * the user chose, or a handle of either from a picker or OPFS.
+ */
+export type ModelSource =
+  | string
+  | URL
+  | Blob
+  | readonly File[]
+  | FileSystemFileHandle
+  | FileSystemDirectoryHandle;
 
 /** `source` as plain data for a worker; relative addresses are taken from the page. */
 export function specOf(source: ModelSource): SourceSpec {
@@ -11,13 +20,18 @@ export function specOf(source: ModelSource): SourceSpec {
     const url = parse(source, base);
     if (url && /^https?:$/.test(url.protocol)) return { kind: "url", url: url.href };
     throw new SluiceError("bad-request", `${source} is not an address a model can be fetched from`, {
-      remedy: "Give an http or https URL, a File, or a file handle.",
+      remedy: "Give an http or https URL, a File or a list of them, or the handle of a file or folder.",
     });
   }
   if (source instanceof Blob) {
     return { kind: "blob", blob: source, name: source instanceof File ? source.name : "blob" };
   }
-  return { kind: "file", handle: source };
+  if (isList(source)) return { kind: "files", files: source };
+  return source.kind === "directory" ? { kind: "folder", handle: source } : { kind: "file", handle: source };
+}
+
+function isList(source: ModelSource): source is readonly File[] {
+  return Array.isArray(source);
 }
 
 function parse(source: string | URL, base: string | undefined): URL | undefined {

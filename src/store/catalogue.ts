@@ -2,7 +2,7 @@ import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 import { isQuotaError, type LearnedRecord, type ModelRecord, type PageSum } from "./backend.ts";
 
 /** Raise it when a record changes shape: the database is then emptied. */
-const CATALOGUE_VERSION = 3;
+const CATALOGUE_VERSION = 4;
 
 export type PageKey = [modelId: string, index: number];
 

@@ -13,7 +13,7 @@ export async function layoutFingerprint(pages: readonly PagePlan[]): Promise<str
   const list = pages.map(({ index, bytes, parts }) => [
     index,
     bytes,
-    parts.map(({ tensor, type, stored, rows, cols, source, offset, bytes }) => [
+    parts.map(({ tensor, type, stored, rows, cols, source, gather, offset, bytes }) => [
       tensor,
       type,
       stored,
@@ -23,6 +23,7 @@ export async function layoutFingerprint(pages: readonly PagePlan[]): Promise<str
       source.bytes,
       offset,
       bytes,
+      ...(gather ? [gather.first, gather.row, gather.col] : []),
     ]),
   ]);
   return sha256(new TextEncoder().encode(JSON.stringify([PAGE_LAYOUT_VERSION, list])));

@@ -1,8 +1,10 @@
 import { abortedError, SluiceError, throwIfAborted } from "../errors.ts";
+import type { InstallForm } from "../quant/install.ts";
 import type { PagePlan } from "../quant/page.ts";
-import { readGguf } from "../source/gguf.ts";
 import type { ModelFile } from "../source/model_file.ts";
+import { sizeChanged } from "../source/model_files.ts";
 import { sourceId } from "../source/open.ts";
+import { readModel } from "../source/read_model.ts";
 import type { Source, SourceSpec } from "../source/source.ts";
 import { type Backend, isQuotaError, type ModelRecord } from "./backend.ts";
 import { layoutFingerprint, verify } from "./checksum.ts";
@@ -50,9 +52,10 @@ export class ModelStore implements StoreService {
     this.#keeper = new Keeper(backend, this.#host, this.#budget);
   }
 
-  async open(spec: SourceSpec): Promise<OpenedModel> {
-    const id = await sourceId(spec);
-    const entry = this.#entries.get(id) ?? this.#enter(id, spec);
+  async open(spec: SourceSpec, form: InstallForm = "as-is"): Promise<OpenedModel> {
+    const source = await sourceId(spec);
+    const id = form === "as-is" ? source : `${source}#${form}`;
+    const entry = this.#entries.get(id) ?? this.#enter(id, spec, this.#entries.get(source)?.file);
     entry.model.users++;
     return { id, file: await entry.file };
   }
@@ -157,9 +160,10 @@ export class ModelStore implements StoreService {
     if (model.writeError !== undefined) throw writeFailed(modelId, model.writeError);
   }
 
-  #enter(id: string, spec: SourceSpec): Entry {
-    const model = new OpenModel(id, spec, this.#host);
-    const entry = { model, file: this.#header(model) };
+  /** @param known the header of the same source, read for another form */
+  #enter(id: string, spec: SourceSpec, known?: Promise<ModelFile>): Entry {
+    const model: OpenModel = new OpenModel(id, spec, this.#host, () => void this.#forget(model));
+    const entry = { model, file: known ?? this.#header(model) };
     this.#entries.set(id, entry);
     entry.file.catch(() => {
       this.#closedBytesFetched += model.bytesFetched;
@@ -186,8 +190,10 @@ export class ModelStore implements StoreService {
     if (known) return known.file;
     const source = await model.source();
     source.remember();
-    const file = await readGguf(source, signal);
-    model.keepAhead(Math.min(file.size, ...file.tensors.map(({ offset }) => offset)));
+    const file = await readModel(source.source, source, signal);
+    // Of several files what came is not one run of bytes.
+    const start = (most: number, { offset }: { readonly offset: number }) => Math.min(most, offset);
+    model.keepAhead(file.files ? file.size : file.tensors.reduce(start, file.size));
     await this.#putRecord(model, { id, file, layout: "", createdAt: Date.now() });
     throwIfAborted(signal);
     return file;
@@ -275,18 +281,19 @@ export class ModelStore implements StoreService {
 
   /** @throws SluiceError `bad-model-file` when the source is no longer the file whose header is known. */
   async #sourceOf(model: OpenModel): Promise<Source> {
-    const { id } = model;
-    const [source, file] = await Promise.all([model.source(), this.#entry(id).file]);
+    const { file: header } = this.#entry(model.id);
+    const file = await header;
+    const source = await model.source(file.files);
     if (source.size === file.size) return source;
-    await this.#backend.dropModel(id).catch((error) => noteWriteError(model, error));
-    throw new SluiceError(
-      "bad-model-file",
-      `${source.name} has ${source.size} bytes; it had ${file.size} when its header was read`,
-      {
-        remedy: "The file was replaced: close the model and load it again.",
-        details: { modelId: id, size: source.size, expected: file.size },
-      },
-    );
+    await this.#forget(model);
+    throw sizeChanged(model.id, source, file.size);
+  }
+
+  /** What the catalogue says of it is no longer so, nor what it says of the form that is read first. */
+  async #forget(model: OpenModel): Promise<void> {
+    for (const id of new Set([model.id, await sourceId(model.spec)])) {
+      await this.#backend.dropModel(id).catch((error) => noteWriteError(model, error));
+    }
   }
 
   #deliver(model: OpenModel, flight: Flight, bytes: ArrayBuffer): void {

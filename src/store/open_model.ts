@@ -1,5 +1,7 @@
 import { abortedError, SluiceError } from "../errors.ts";
 import type { PagePlan } from "../quant/page.ts";
+import type { FileInfo } from "../source/model_file.ts";
+import type { ModelFiles } from "../source/model_files.ts";
 import { openSource } from "../source/open.ts";
 import { ReadAhead } from "../source/read_ahead.ts";
 import type { SourceSpec } from "../source/source.ts";
@@ -74,13 +76,16 @@ export class OpenModel {
   #ahead = new Set<number>();
   #flights = new Map<number, Flight>();
   #work = new AbortController();
-  #source: Promise<ReadAhead> | undefined;
-  #opened: ReadAhead | undefined;
+  #source: Promise<ReadAhead<ModelFiles>> | undefined;
+  #opened: ReadAhead<ModelFiles> | undefined;
+  readonly #changed: () => void;
 
-  constructor(id: string, spec: SourceSpec, host: HostBytes) {
+  /** @param changed called when one of several files turns out to have been replaced by one of another size */
+  constructor(id: string, spec: SourceSpec, host: HostBytes, changed: () => void) {
     this.id = id;
     this.spec = spec;
     this.#host = host;
+    this.#changed = changed;
   }
 
   get layout(): string {
@@ -162,10 +167,10 @@ export class OpenModel {
     if (this.#flights.get(index) === flight) this.#flights.delete(index);
   }
 
-  /** The source, opened when it is first needed. */
-  source(): Promise<ReadAhead> {
+  /** The source, opened when it is first needed. @param known its files, where there are several and they are known */
+  source(known?: readonly FileInfo[]): Promise<ReadAhead<ModelFiles>> {
     if (this.#source) return this.#source;
-    const opening = openSource(this.spec, this.signal).then((source) => {
+    const opening = openSource(this.spec, this.signal, known, this.#changed).then((source) => {
       this.#opened = new ReadAhead(source);
       return this.#opened;
     });

@@ -43,7 +43,7 @@ export async function serveStore({ port, kind, hostBytes }: StoreRequest): Promi
 export function exposeStore(store: StoreService, port: MessagePort): void {
   registerWire();
   const service: StoreService = {
-    open: (spec) => store.open(spec),
+    open: (spec, form) => store.open(spec, form),
     plan: (modelId, pages) => store.plan(modelId, pages),
     read: async (modelId, pages) => {
       const buffers = await store.read(modelId, pages);
@@ -65,7 +65,7 @@ export function connectStore(port: MessagePort): StoreService {
   registerWire();
   const remote = wrap<StoreService>(port);
   return {
-    open: (spec) => remote.open(spec),
+    open: (spec, form) => remote.open(spec, form),
     plan: (modelId, pages) => remote.plan(modelId, pages),
     read: (modelId, pages) => remote.read(modelId, pages),
     missing: (modelId) => remote.missing(modelId),

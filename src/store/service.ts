@@ -1,3 +1,4 @@
+import type { InstallForm } from "../quant/install.ts";
 import type { PagePlan } from "../quant/page.ts";
 import type { ModelFile } from "../source/model_file.ts";
 import type { SourceSpec } from "../source/source.ts";
@@ -26,8 +27,12 @@ export interface OpenedModel {
  * Every method may throw SluiceError.
  */
 export interface StoreService {
-  /** Reads a model's header, from the catalogue if it is known, else from its source. */
-  open(spec: SourceSpec): Promise<OpenedModel>;
+  /**
+   * Reads a model's header, from the catalogue if it is known, else from its source. Forms of one model are models
+   * of their own to the store: their ids differ.
+   * @param form default `as-is`
+   */
+  open(spec: SourceSpec, form?: InstallForm): Promise<OpenedModel>;
   /** Declares the pages of an open model. Pages stored under another layout are dropped. */
   plan(modelId: string, pages: readonly PagePlan[]): Promise<void>;
   /**

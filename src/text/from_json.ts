@@ -24,12 +24,16 @@ import {
 
 /**
  * The tokenizer that a `tokenizer.json` describes, with the begin and end tokens `tokenizer_config.json`
- * names. Spaces before punctuation are kept when decoding, whatever `clean_up_tokenization_spaces` says:
+ * names and those that end a generation by `generation_config.json`. Spaces before punctuation are kept when decoding, whatever `clean_up_tokenization_spaces` says:
  * text that changes after the fact cannot be streamed.
  *
  * @throws `bad-model-file` when it is no `tokenizer.json`, `unsupported-model` for a part that is not known.
  */
-export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unknown): Tokenizer {
+export function tokenizerFromJson(
+  tokenizerJson: unknown,
+  tokenizerConfig?: unknown,
+  generationConfig?: unknown,
+): Tokenizer {
   const json = asJsonTokenizer(tokenizerJson);
   const { spelling, spacePrefix } = decoderTraits(json);
   const { texts, types, ids } = readTokens(json);
@@ -37,7 +41,8 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unkn
   const idOf = (token: unknown): number | undefined => ids.get(asTokenText(token) ?? "");
   const bos = idOf(config.bos_token);
   const eos = idOf(config.eos_token);
-  const stopTokens = markStopTokens(texts, types, [eos]);
+  const ends = [asObject(generationConfig).eos_token_id].flat().filter((id) => typeof id === "number");
+  const stopTokens = markStopTokens(texts, types, [eos, ...ends.filter((id) => id in texts)]);
   const vocabulary: Vocabulary = { texts, types, spelling };
   const encodeWord = modelEncoder(json.model, vocabulary, ids);
   const split = buildPreTokenizer(json.preTokenizers);

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { sendFile } from "../../scripts/serve_files.ts";
 import { decodeTrace } from "../../src/experts/trace.ts";
+import { folderOf, withoutScales } from "../support/hugging_face.ts";
+import { qwen3moeFolder } from "../support/hugging_face_families.ts";
+import { splitGguf } from "../support/split_gguf.ts";
 import { golden } from "./golden.ts";
 import { generate } from "./terminal.ts";
 
@@ -118,6 +121,61 @@ describe("a run", () => {
     });
     expect(run.stderr).toBe("");
     expect(run.exitCode).toBe(130);
+  });
+});
+
+describe("a model of several files", () => {
+  const small = fileURLToPath(new URL("../fixtures/qwen3moe-moe.gguf", import.meta.url));
+  const bytes = new Uint8Array(readFileSync(small));
+  const place = (...path: string[]) => join(folder, ...path);
+  const write = async (at: string, files: readonly File[]) => {
+    mkdirSync(at, { recursive: true });
+    for (const file of files) writeFileSync(join(at, file.name), new Uint8Array(await file.arrayBuffer()));
+  };
+  const tokensOf = async (model: string, ...more: string[]) => {
+    const run = await generate([
+      "--model",
+      model,
+      "--tokens",
+      "1,2,3",
+      "--max-tokens",
+      "8",
+      "--json",
+      ...more,
+    ]);
+    expect(run.stderr).toBe("");
+    return jsonLine(run.stdout).tokens;
+  };
+
+  test("a folder with safetensors, and any file of it, is the model its GGUF file is", async () => {
+    const gguf = await withoutScales(bytes);
+    writeFileSync(place("plain.gguf"), gguf);
+    await write(place("hf"), await folderOf(gguf, qwen3moeFolder, { shards: 2, experts: "fused" }));
+    const [expected, byFolder, byFile] = await Promise.all(
+      [place("plain.gguf"), place("hf"), place("hf", "config.json")].map((path) => tokensOf(path)),
+    );
+    expect(byFolder).toHaveLength(8);
+    expect(byFolder).toEqual(expected);
+    expect(byFile).toEqual(expected);
+    const forms = ["plain.gguf", "hf"].map((name) => tokensOf(place(name), "--install", "q4_0"));
+    const [quantised, same] = await Promise.all(forms);
+    expect(same).toEqual(quantised);
+  });
+
+  test("a GGUF file in two parts, by the first of them or their folder", async () => {
+    await write(place("split"), await splitGguf(bytes, "m"));
+    const paths = [small, place("split", "m-00001-of-00002.gguf"), place("split")];
+    const [whole, byFirst, byFolder] = await Promise.all(paths.map((path) => tokensOf(path)));
+    expect(byFirst).toHaveLength(8);
+    expect(byFirst).toEqual(whole);
+    expect(byFolder).toEqual(whole);
+  });
+
+  test("a folder without a model", async () => {
+    mkdirSync(place("empty"));
+    const empty = await generate(["--model", place("empty"), "--max-tokens", "0"]);
+    expect(empty).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(empty.stderr).toMatch(/^bad-request: .*empty has no config.json, and 0 GGUF models\n\S.*\n$/);
   });
 });
 

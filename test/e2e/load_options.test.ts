@@ -33,6 +33,7 @@ describe("load options", () => {
       contextTokens: 64,
       memory: { gpu: 1e9, gpuExperts: "12.5%", host: 0 },
       experts: { policy: "lru", predictor: "next-gate", trace: true },
+      install: "q8_0",
     };
     const model = await loadOn(engine, SOURCE, options);
     expect(seen.options).toEqual(options);
@@ -71,6 +72,7 @@ describe("load options", () => {
     [{ memory: { gpuExperts: "25" } }, "memory.gpuExperts is 25", "100%"],
     [{ memory: { gpuExperts: null } }, "memory.gpuExperts is null", "100%"],
     [{ experts: { policy: "fifo" } }, "experts.policy is fifo", "weighted"],
+    [{ install: "q5_0" }, "install is q5_0", "q8_0"],
     [{ experts: { predictor: "toString" } }, "experts.predictor is toString", "next-gate+path"],
   ])("%j is refused, and the engine disposed of", async (options, message, remedy) => {
     const { engine, seen } = fakeEngine();

@@ -21,7 +21,7 @@ describe("parseOptions", () => {
     const args =
       "--model m.gguf --tokens 1,2,3 --max-tokens 0 --temperature .7 --top-k 40 --top-p 0.9 --seed 5";
     const paging = "--gpu-experts 12.5% --host-cache 64M --store memory --policy lru --predictor path";
-    const more = "--logits l.f32 --trace t.trace --json --backend node";
+    const more = "--logits l.f32 --trace t.trace --json --backend node --install q4_0";
     expect(parseOptions([args, paging, more].join(" ").split(" "))).toEqual({
       model: "m.gguf",
       prompt: [1, 2, 3],
@@ -34,6 +34,7 @@ describe("parseOptions", () => {
         memory: { gpuExperts: "12.5%", host: 64 * 2 ** 20 },
         experts: { policy: "lru", predictor: "path", trace: true },
         store: "memory",
+        install: "q4_0",
       },
       logitsFile: "l.f32",
       traceFile: "t.trace",
@@ -113,6 +114,8 @@ describe("parseOptions", () => {
     ["--host-cache="],
     ["--store disk"],
     ["--store="],
+    ["--install q5_0"],
+    ["--install="],
     ["--policy toString"],
     ["--predictor="],
     ["--trace="],

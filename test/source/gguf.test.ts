@@ -124,12 +124,6 @@ const hostile: [string, GgufFile, SluiceError["code"], RegExp][] = [
   ["five dimensions", { tensors: [raw("z", 0, [1, 1, 1, 1, 1])] }, "bad-model-file", /5 axes/],
   ["2^64 weights", { tensors: [raw("w", 0, [2n ** 32n, 2n ** 32n])] }, "bad-model-file", /impossible shape/],
   ["dimension 2^64", { tensors: [raw("w", 0, [MAX])] }, "bad-model-file", /18446744073709551615/],
-  [
-    "one of three files",
-    { ...sound, metadata: [{ key: "split.count", type: "uint16", value: 3 }] },
-    "unsupported-model",
-    /one of 3 files/,
-  ],
 ];
 
 test.each(hostile)("%s", async (_, file, code, message) => {

@@ -4,6 +4,8 @@ import type { AddressInfo } from "node:net";
 /** A request as the server saw it. `end` is inclusive. */
 export interface Asked {
   readonly method: string;
+  /** Path and query. */
+  readonly url: string;
   readonly range: { readonly start: number; readonly end: number } | undefined;
   /** How many requests came before it. */
   readonly nth: number;
@@ -22,7 +24,7 @@ export async function startServer(answer: Answer, path = "/model.gguf"): Promise
   const server = createServer((request, response) => {
     const match = request.headers.range?.match(/^bytes=(\d+)-(\d+)$/);
     const range = match ? { start: Number(match[1]), end: Number(match[2]) } : undefined;
-    const one = { method: request.method ?? "", range, nth: asked.length };
+    const one = { method: request.method ?? "", url: request.url ?? "", range, nth: asked.length };
     asked.push(one);
     answer(one, response);
   });
@@ -40,8 +42,9 @@ export async function startServer(answer: Answer, path = "/model.gguf"): Promise
 
 /** Answers as a sound server that knows ranges. */
 export function ranges(file: Uint8Array): Answer {
-  return ({ method, range }, response) => {
-    if (!range) return whole(file)({ method, range, nth: 0 }, response);
+  return (asked, response) => {
+    const { range } = asked;
+    if (!range) return whole(file)(asked, response);
     if (range.start >= file.byteLength) {
       response.writeHead(416, { "Content-Range": `bytes */${file.byteLength}` }).end();
       return;

@@ -1,0 +1,85 @@
+import { type Family, SIGMOID } from "./hugging_face_family.ts";
+import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
+import { llama4Text } from "./hugging_face_llama4.ts";
+import type { Names } from "./hugging_face_names.ts";
+
+const noWindow = { sliding_window: [] };
+/** Windows are there in the file and off. */
+const windowOff = { use_sliding_window: [false] };
+const everyLayer = { decoder_sparse_step: [1], mlp_only_layers: [[]] };
+
+const granite: Family = {
+  architecture: "granitemoe",
+  expects: { position_embedding_type: ["rope"] },
+  keys: (config) => ({ "attention.scale": config.number("attention_multiplier") ?? 1 }),
+};
+const bailingNames: Names = {
+  word_embeddings: "token_embd",
+  "attention.query_key_value": "attn_qkv",
+  "attention.dense": "attn_output",
+};
+/** By `model_type`. */
+export const families: Readonly<Record<string, Family>> = {
+  llama: { architecture: "llama", expects: { pretraining_tp: [1] } },
+  mistral: { architecture: "llama", expects: noWindow },
+  mixtral: { architecture: "llama", expects: noWindow },
+  qwen3: { architecture: "qwen3", expects: windowOff },
+  qwen3_moe: { architecture: "qwen3moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [true] } },
+  qwen2_moe: { architecture: "qwen2moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [false] } },
+  olmoe: { architecture: "olmoe", expects: { clip_qkv: [], norm_topk_prob: [false] } },
+  granitemoe: granite,
+  granitemoeshared: granite,
+  deepseek: {
+    architecture: "deepseek",
+    expects: { norm_topk_prob: [false], scoring_func: ["softmax"], moe_layer_freq: [1] },
+  },
+  deepseek_v2: deepseekV2,
+  deepseek_v3: deepseekV3,
+  kimi_k2: deepseekV3,
+  dots1: { architecture: "dots1", expects: { ...noWindow, ...windowOff }, keys: () => SIGMOID },
+  glm4_moe: {
+    architecture: "glm4moe",
+    keys: () => SIGMOID,
+    names: { post_attention_layernorm: "post_attention_norm" },
+    hasGuesses: true,
+  },
+  minimax_m2: {
+    architecture: "minimax-m2",
+    expects: { use_qk_norm: [true], qk_norm_type: ["per_layer"] },
+    keys: (config) => ({ ...SIGMOID, "rope.dimension_count": config.required("rotary_dim") }),
+    names: { "block_sparse_moe.e_score_correction_bias": "exp_probs_b.bias" },
+  },
+  bailing_moe: {
+    architecture: "bailingmoe",
+    expects: {
+      ...{ norm_head: [false], first_k_dense_replace: [0], multi_gate: [false] },
+      ...{ use_qkv_bias: [false], use_bias: [false] },
+    },
+    names: bailingNames,
+  },
+  bailing_moe_v2: {
+    architecture: "bailingmoe2",
+    expects: { norm_head: [false], score_function: ["sigmoid"], use_qk_norm: [true] },
+    keys: (config) => ({
+      ...SIGMOID,
+      "rope.dimension_count": config.headSize * (config.number("partial_rotary_factor") ?? 0.5),
+    }),
+    names: {
+      ...bailingNames,
+      "attention.query_layernorm": "attn_q_norm",
+      "attention.key_layernorm": "attn_k_norm",
+      "mlp.gate.expert_bias": "exp_probs_b.bias",
+    },
+    hasGuesses: true,
+  },
+  ernie4_5_moe: {
+    architecture: "ernie4_5-moe",
+    expects: { use_bias: [false], moe_layer_end_index: [-1] },
+    keys: (config) => ({
+      // What its converter writes is another number that comes out the same for the models there are.
+      expert_shared_feed_forward_length:
+        config.required("moe_intermediate_size") * (config.number("moe_num_shared_experts") ?? 0),
+    }),
+  },
+  llama4_text: llama4Text,
+};

@@ -1,0 +1,20 @@
+import type { Config } from "./hugging_face_config.ts";
+import type { Keys } from "./hugging_face_keys.ts";
+import type { Names } from "./hugging_face_names.ts";
+
+/** What is particular to one `model_type`. */
+export interface Family {
+  /** As GGUF calls it. */
+  readonly architecture: string;
+  /** Settings that the mapping takes for granted, and their values; absent is one of them. */
+  readonly expects?: Readonly<Record<string, readonly unknown[]>>;
+  /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
+  readonly keys?: (config: Config) => Keys;
+  /** Tensors that are called otherwise than in most. */
+  readonly names?: Names;
+  /** Layers above those that the model says it has guess further tokens, and are left out. */
+  readonly hasGuesses?: boolean;
+}
+
+/** llama.cpp's number for routers whose logits go through a sigmoid. */
+export const SIGMOID: Keys = { expert_gating_func: 2 };
