@@ -31,7 +31,7 @@ const IMPURE_MEMBERS = [
 const PURE = /^src\/(text\/|quant\/|router\/|experts\/|model\/(plan|runnable|rope)\.ts$|model\/archs\/)/;
 const KNOWS_FAMILIES = /^src\/(model\/archs|text)\//;
 const FAMILY =
-  /(qwen|mixtral|mistral|deepseek|olmoe|granite|gpt[-_]?oss|dbrx|phi_?moe|bailing|ernie|afmoe|lfm2|llama(?!\.cpp|pipe|-gguf))/i;
+  /(qwen|mixtral|mistral|deepseek|olmoe|granite|gpt[-_]?oss|dbrx|phi_?moe|bailing|ernie|afmoe|lfm2|smallthinker|glm4|dots1|minimax|hunyuan|exaone|mellum|grok|cohere|llama(?!\.cpp|pipe|-gguf))/i;
 
 export const WORKER_LINES = 20;
 

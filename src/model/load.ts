@@ -13,11 +13,12 @@ import type { ModelFile } from "../source/model_file.ts";
 import { DEFAULT_HOST_BYTES, storeShare } from "../store/limits.ts";
 import type { StoreService } from "../store/service.ts";
 import { planModel } from "./archs/index.ts";
-import { type ModelPages, planPages } from "./pages.ts";
+import { chooseForm, type FormedModel } from "./form.ts";
+import type { ModelPages } from "./pages.ts";
 import { type ModelPlan, maxRoutes } from "./plan.ts";
 import { requireRunnable } from "./runnable.ts";
 import { Runner, runnerBytes } from "./runner.ts";
-import { allocateState, cacheBytesPerToken, moeSites, type StateSizes, scaleRopes } from "./state.ts";
+import { allocateState, keptBytes, moeSites, type StateSizes, scaleRopes } from "./state.ts";
 import { Weights } from "./weights.ts";
 
 const DEFAULT_CONTEXT_TOKENS = 4096;
@@ -38,9 +39,7 @@ export interface ModelOptions extends EngineLoadOptions {
 }
 
 /** A model's plan and pages, checked before anything is allocated. */
-export interface Prepared {
-  readonly plan: ModelPlan;
-  readonly pages: ModelPages;
+export interface Prepared extends FormedModel {
   readonly sizes: StateSizes;
   readonly memory: MemoryBudget;
   readonly experts: ExpertOptions;
@@ -48,13 +47,14 @@ export interface Prepared {
 
 /** @throws SluiceError `unsupported-model`, `bad-model-file`, `bad-request`, `out-of-memory` */
 export function prepare(file: ModelFile, options: ModelOptions): Prepared {
-  const plan = planModel(file);
-  requireRunnable(plan);
-  const context = options.contextTokens ?? Math.min(plan.contextTokens, DEFAULT_CONTEXT_TOKENS);
-  if (!Number.isInteger(context) || context < 1 || context > plan.contextTokens) {
+  const described = planModel(file);
+  requireRunnable(described);
+  const { contextTokens } = described;
+  const context = options.contextTokens ?? Math.min(contextTokens, DEFAULT_CONTEXT_TOKENS);
+  if (!Number.isInteger(context) || context < 1 || context > contextTokens) {
     throw new SluiceError("bad-request", `a context of ${context} tokens was asked for`, {
-      remedy: `Ask for 1 to ${plan.contextTokens} tokens, which is what this model was made for.`,
-      details: { asked: context, most: plan.contextTokens },
+      remedy: `Ask for 1 to ${contextTokens} tokens, which is what this model was made for.`,
+      details: { asked: context, most: contextTokens },
     });
   }
   const { memory = {}, experts = {} } = options;
@@ -62,11 +62,12 @@ export function prepare(file: ModelFile, options: ModelOptions): Prepared {
   const isTraced = experts.trace ?? false;
   const asksEarly = isTraced || (experts.predictor ?? DEFAULTS.predictor).startsWith("next-gate");
   const lookahead = asksEarly ? DEFAULTS.lookahead : 0;
-  const pages = planPages(plan);
+  const kept = keptBytes(described, context);
+  const { form, plan, pages } = chooseForm(file, options.install, memory.gpu, kept);
   const sizes = { context, chunk, tile: TILE_TOKENS, lookahead, isTraced };
   const least =
     bytesOf(pages.denseGroups.flat()) +
-    context * cacheBytesPerToken(plan) +
+    kept +
     bytesOf(pages.sites.flatMap(([first]) => (first ? [first] : [])));
   if (memory.gpu !== undefined && least > memory.gpu) {
     throw new SluiceError("out-of-memory", `${plan.name} needs at least ${least} bytes of GPU memory`, {
@@ -74,7 +75,7 @@ export function prepare(file: ModelFile, options: ModelOptions): Prepared {
       details: { needed: least, budget: memory.gpu },
     });
   }
-  return { plan, pages, sizes, memory, experts };
+  return { form, plan, pages, sizes, memory, experts };
 }
 
 /** A model on the GPU, its experts still to come. */

@@ -27,11 +27,14 @@ export function nextGates(
   const cols = plan.width;
   const [first] = blocks;
   if (first === undefined || state.gates.length === 0) return { setup: [], at: () => [] };
+  const isNormed = first.moe.router.input === "block";
   const { epsilon } = first.norm;
+  const kind = isNormed ? first.norm.kind : "none";
   const setup = state.gates.flatMap(({ gates, firstSite, sites }) =>
-    blocks.slice(firstSite, firstSite + sites).flatMap(({ norm, moe }, site) => {
-      const router = moe.router.logits.layers.flatMap((layer) => weights.matrix(layer));
-      return pack_gate(gpu, { router, norm: weights.vector(norm.weight.name), gates, site, experts });
+    blocks.slice(firstSite, firstSite + sites).flatMap((block, site) => {
+      const router = block.moe.router.logits.layers.flatMap((layer) => weights.matrix(layer));
+      const norm = isNormed ? weights.vector(block.norm.weight.name) : undefined;
+      return pack_gate(gpu, { router, norm, gates, site, experts });
     }),
   );
   const stride = guessStride(plan, sizes);
@@ -41,7 +44,7 @@ export function nextGates(
     at: (source, index) => {
       const logits = { buffer: guesses, offset: index * stride, size: stride };
       return state.gates.map((part) =>
-        next_gate(gpu, { ...part, experts, cols, lookahead, epsilon, source, fault, x, logits }),
+        next_gate(gpu, { ...part, experts, cols, lookahead, kind, epsilon, source, fault, x, logits }),
       );
     },
   };

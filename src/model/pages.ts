@@ -1,7 +1,8 @@
-import type { TensorType } from "../quant/formats.ts";
+import { fileBytes } from "../quant/formats.ts";
 import { align, placePlanes } from "../quant/layout.ts";
 import type { PagePart, PagePlan } from "../quant/page.ts";
 import type { TensorInfo } from "../source/model_file.ts";
+import { mixerOf } from "./blocks/mixer.ts";
 import {
   type Block,
   type ExpertSpec,
@@ -56,8 +57,9 @@ export function planPages(plan: ModelPlan): ModelPages {
     }
   });
   const tied = plan.output.weight === plan.embedding.weight;
-  const factors = ropeSpecs(plan).flatMap((rope) => rope.factors ?? []);
-  const head = [vectorUnit([plan.finalNorm.weight, ...factors]), ...(tied ? [] : [linearUnit(plan.output)])];
+  const factors = ropeSpecs(plan).flatMap((rope) => [rope.factors, rope.longFactors?.tensor]);
+  const vectors = vectorUnit([...normVectors(plan.finalNorm), ...factors]);
+  const head = [vectors, ...(tied ? [] : [linearUnit(plan.output)])];
   denseGroups.push(denseGroup("output", head));
   const sourceBytes = pages.flatMap(({ parts }) => parts).reduce((sum, { source }) => sum + source.bytes, 0);
   return { pages, denseGroups, sites, sourceBytes };
@@ -73,26 +75,27 @@ interface Unit {
 type Unplaced = Omit<PagePart, "offset">;
 
 function linearUnit({ weight, bias, scale }: Linear): Unit {
-  return { matrix: weight, vectors: [bias, scale].filter((tensor) => tensor !== undefined) };
+  return { matrix: weight, ...vectorUnit([bias, scale]) };
 }
 
-function vectorUnit(vectors: readonly TensorInfo[]): Unit {
-  return { vectors };
+function vectorUnit(vectors: readonly (TensorInfo | undefined)[]): Unit {
+  return { vectors: vectors.filter((tensor) => tensor !== undefined) };
+}
+
+function normVectors(norm: NormSpec | undefined): (TensorInfo | undefined)[] {
+  return [norm?.weight, norm?.bias];
 }
 
 function blockUnits(block: Block): Unit[] {
-  const norm = vectorUnit([block.norm.weight]);
-  if (block.kind === "attention") {
-    const headNorms = [block.qNorm, block.kNorm].filter((spec): spec is NormSpec => spec !== undefined);
-    const linears = [block.q, block.k, block.v, block.output].map(linearUnit);
-    return [norm, vectorUnit(headNorms.map(({ weight }) => weight)), ...linears];
-  }
+  const isOwn = block.kind !== "feed-forward" || !block.parallel;
+  const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
     const { layers = [], selectionBias } = block.moe?.router.logits ?? {};
     const linears = [...layers, ...baseLinears(block)];
-    return [norm, vectorUnit(selectionBias ? [selectionBias] : []), ...linears.map(linearUnit)];
+    return [...norms, vectorUnit([selectionBias]), ...linears.map(linearUnit)];
   }
-  return [norm];
+  const mixer = mixerOf(block);
+  return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
 }
 
 /** Matrices of what is always on: gate and up and the gate over both, then down. */
@@ -122,9 +125,10 @@ function packUnits(units: readonly Unit[]): PagePart[][] {
 
 /** A unit's parts; a matrix above PIECE_BYTES becomes row ranges, each with its share of the bias. */
 function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
+  if (matrix?.slices) return slicesOf(matrix).flatMap((slice) => piecesOf({ matrix: slice, vectors }));
   if (!matrix)
     return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
-  const [rows = 1, cols = 1] = matrix.shape;
+  const { rows, cols } = matrixSize(matrix);
   const rowsEach = rowsOfPiece(matrix, vectors);
   const pieces: Unplaced[][] = [];
   for (let first = 0; first < rows; first += rowsEach) {
@@ -132,17 +136,33 @@ function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
     const shares = vectors.map((vector) =>
       length(vector) === rows ? vectorPart(vector, first, count) : vectorPart(vector, 0, length(vector)),
     );
-    pieces.push([matrixPart(matrix, matrix.type, first, count, cols), ...shares]);
+    pieces.push([matrixPart(matrix, first, count, cols), ...shares]);
   }
   return pieces;
 }
 
+/** The slices of a matrix whose rows lie apart in the file, each as a matrix. */
+function slicesOf({ slices = [], shape, bytes, ...matrix }: TensorInfo): TensorInfo[] {
+  const [count = 1, ...size] = shape;
+  return slices.map((offset) => ({ ...matrix, shape: size, bytes: bytes / count, offset }));
+}
+
+/** Matrices of heads lie one below the other. */
+function matrixSize({ shape }: TensorInfo) {
+  const cols = shape.at(-1) ?? 1;
+  return { rows: product(shape) / cols, cols };
+}
+
 /** Most rows of a matrix that fit a page with their share of `vectors`; at least one. */
-function rowsOfPiece({ type, shape }: TensorInfo, vectors: readonly TensorInfo[]): number {
-  const [rows = 1, cols = 1] = shape;
+function rowsOfPiece(matrix: TensorInfo, vectors: readonly TensorInfo[]): number {
+  const { type, stored = type } = matrix;
+  const { rows, cols } = matrixSize(matrix);
   const bytesOf = (count: number) => {
     const lengths = vectors.map((vector) => (length(vector) === rows ? count : length(vector)));
-    const parts = [placePlanes(type, count, cols), ...lengths.map((n) => placePlanes("F32", 1, n))];
+    // What is quantised comes from more bytes than it takes, which are held all the same.
+    const held = stored === type ? 0 : fileBytes(type, count * cols);
+    const matrixBytes = Math.max(placePlanes(stored, count, cols).bytes, held);
+    const parts = [{ bytes: matrixBytes }, ...lengths.map((n) => placePlanes("F32", 1, n))];
     return parts.reduce((sum, { bytes }) => sum + align(bytes, PART_ALIGNMENT_BYTES), 0);
   };
   let count = Math.min(rows, Math.ceil(PIECE_BYTES / (bytesOf(rows) / rows)));
@@ -150,16 +170,23 @@ function rowsOfPiece({ type, shape }: TensorInfo, vectors: readonly TensorInfo[]
   return count;
 }
 
-/** One expert's matrices and scales out of the stacked tensors. */
+/** One expert's matrices, each with its scale and its bias behind it, out of the stacked tensors. */
 function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePart[] {
   if (spec.kind !== "gated") throw new Error(`${spec.kind} experts have no page`);
-  const parts = [spec.gate, spec.up, spec.down].flatMap(({ weight, scale }) => {
+  const parts = [spec.gate, spec.up, spec.down].flatMap(({ weight, scale, bias }) => {
     const [rows = 1, cols = 1] = weight.shape.slice(-2);
     const { slices } = weight;
     const matrix = slices
-      ? matrixPart({ ...weight, offset: slices[expert] as number }, weight.type, 0, rows, cols)
-      : matrixPart(weight, weight.type, expert * rows, rows, cols);
-    return scale && length(scale) === experts ? [matrix, vectorPart(scale, expert, 1)] : [matrix];
+      ? matrixPart({ ...weight, offset: slices[expert] as number }, 0, rows, cols)
+      : matrixPart(weight, expert * rows, rows, cols);
+    const own = [scale, bias].filter((tensor) => tensor !== undefined);
+    return [
+      matrix,
+      ...own.map((tensor) => {
+        const each = length(tensor) / experts;
+        return vectorPart(tensor, expert * each, each);
+      }),
+    ];
   });
   let offset = 0;
   return parts.map((part) => {
@@ -178,15 +205,17 @@ function product(shape: readonly number[]): number {
 }
 
 function matrixPart(
-  { name, type, shape, offset, bytes }: TensorInfo,
-  stored: TensorType,
+  { name, type, stored = type, shape, offset, bytes, gather }: TensorInfo,
   firstRow: number,
   rows: number,
   cols: number,
 ): Unplaced {
   const rowBytes = bytes / (product(shape) / cols);
-  const source = { offset: offset + firstRow * rowBytes, bytes: rows * rowBytes };
-  return { tensor: name, type, stored, rows, cols, source, bytes: placePlanes(stored, rows, cols).bytes };
+  const part = { tensor: name, type, stored, rows, cols, bytes: placePlanes(stored, rows, cols).bytes };
+  if (!gather) return { ...part, source: { offset: offset + firstRow * rowBytes, bytes: rows * rowBytes } };
+  const { first, row, col } = gather;
+  const picked = { first: first + firstRow * row, row, col };
+  return { ...part, source: { offset, bytes: gather.bytes }, gather: picked };
 }
 
 /** A vector is one row of F32. */

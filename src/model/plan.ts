@@ -1,3 +1,4 @@
+import type { Activation } from "../kernels/activation.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 
 /**
@@ -25,6 +26,8 @@ export interface ModelPlan {
   readonly output: Linear;
   /** Multiplies the logits. */
   readonly outputScale: number;
+  /** Logits l become cap · tanh(l / cap). */
+  readonly outputSoftcap?: number | undefined;
 }
 
 /** Blocks run in order, each reading the residual stream and adding to it. */
@@ -32,7 +35,9 @@ export interface LayerPlan {
   readonly blocks: readonly Block[];
 }
 
-export type Block = AttentionBlock | RecurrentBlock | FeedForwardBlock;
+/** A block that mixes tokens, or one that does not. */
+export type Block = MixerBlock | FeedForwardBlock;
+export type MixerBlock = AttentionBlock | LatentAttentionBlock | ShortConvolutionBlock | DeltaNetBlock;
 
 /** y = (x·Wᵀ) · scale + bias */
 export interface Linear {
@@ -62,57 +67,147 @@ export interface RopeSpec {
   readonly frequencies: readonly number[];
   /** [rotary / 2], divides the frequencies; the file's numbers come with its weights. */
   readonly factors?: TensorInfo | undefined;
+  /** In place of `factors` where the sequence may be longer than `above` tokens. */
+  readonly longFactors?: { readonly tensor: TensorInfo; readonly above: number } | undefined;
   /** Multiplies cos and sin. */
   readonly magnitude: number;
 }
 
-export interface AttentionBlock {
-  readonly kind: "attention";
+/** What every block has. */
+interface Branch {
+  /** Before the block. */
   readonly norm: NormSpec;
+  /** Behind it: of what it adds to the residual stream. */
+  readonly postNorm?: NormSpec | undefined;
+}
+
+/** RMSNorm of the heads of q or k: over each head, or over all heads together, as the weight is long. */
+export interface HeadNorm {
+  /** Absent: the norm alone, of each head. */
+  readonly weight?: TensorInfo | undefined;
+  readonly epsilon: number;
+}
+
+export interface AttentionBlock extends Branch {
+  readonly kind: "attention";
   readonly heads: number;
   readonly kvHeads: number;
   readonly keySize: number;
   readonly valueSize: number;
+  /** [heads · keySize, width]; where it holds the gate too, each head's query is followed by the head's gate. */
   readonly q: Linear;
   readonly k: Linear;
   readonly v: Linear;
   readonly output: Linear;
-  /** RMSNorm before the rotation: over each head, or over all heads together, as the weight is long. */
-  readonly qNorm?: NormSpec | undefined;
-  readonly kNorm?: NormSpec | undefined;
+  /** sigmoid(gate · n) multiplies what the heads give: a row for each element or each head, or rows of `q`. */
+  readonly gate?: Linear | "in q" | undefined;
+  /** q, k and v are cut off at ± this. */
+  readonly clamp?: number | undefined;
+  readonly qNorm?: HeadNorm | undefined;
+  readonly kNorm?: HeadNorm | undefined;
+  /** Norms of q and k come behind the rotation. */
+  readonly normsAfterRope?: boolean | undefined;
   /** Absent: no positions. */
   readonly rope?: RopeSpec | undefined;
+  /** q is multiplied by 1 + scale · ln(⌊(position + offset) / length⌋ + 1). */
+  readonly temperature?:
+    | { readonly scale: number; readonly length: number; readonly offset: number }
+    | undefined;
   /** Multiplies q·k. */
   readonly scale: number;
-  /** Tokens a query sees, itself included. Absent: all before it. */
-  readonly window?: number | undefined;
-  /** One logit per head that takes part in the softmax and adds nothing. */
+  /** Scores s become cap · tanh(s / cap). */
+  readonly softcap?: number | undefined;
+  /** Absent: a query sees all before it. */
+  readonly window?: WindowSpec | undefined;
+  /** [heads], a logit per head that takes part in the softmax and adds nothing. */
   readonly sinks?: TensorInfo | undefined;
-  /** Multi-head latent attention: ranks of the compressed query and key-value. */
-  readonly latent?:
-    | { readonly queryRank: number; readonly keyValueRank: number; readonly rope: number }
-    | undefined;
 }
 
-/** Linear attention, state space or convolution: a state of fixed size instead of a cache. */
-export interface RecurrentBlock {
-  readonly kind: "recurrent";
-  readonly recurrence: "short-convolution" | "gated-delta-net";
-  readonly norm: NormSpec;
-  readonly tensors: Readonly<Record<string, TensorInfo>>;
-  readonly sizes: Readonly<Record<string, number>>;
+export interface WindowSpec {
+  readonly tokens: number;
+  /** The last so many tokens, itself included; or those in the same stretch of so many from the start. */
+  readonly kind: "sliding" | "chunk";
 }
 
-export interface FeedForwardBlock {
+/**
+ * Multi-head latent attention (DeepSeek-V2): keys and values of all heads are matrices times one latent vector, which
+ * alone is kept, beside one rotated key.
+ */
+export interface LatentAttentionBlock extends Branch {
+  readonly kind: "latent-attention";
+  readonly heads: number;
+  /** Elements of the latent. */
+  readonly rank: number;
+  /** Elements of a head's key that are rotated, behind those that are not. */
+  readonly rotary: number;
+  readonly plain: number;
+  readonly valueSize: number;
+  /** Compression of the query: [queryRank, width] and the norm of what it gives. */
+  readonly queryDown?: { readonly linear: Linear; readonly norm: NormSpec } | undefined;
+  /** [heads · (plain + rotary), queryRank or width] */
+  readonly q: Linear;
+  /** [rank + rotary, width] */
+  readonly keyValue: Linear;
+  /** Of the latent. */
+  readonly keyValueNorm: NormSpec;
+  /** [heads, rank, plain]: takes a head's query to the latent's space. */
+  readonly keyUp: Linear;
+  /** [heads, valueSize, rank]. The same tensor as `keyUp`, [heads · (plain + valueSize), rank], where one holds both. */
+  readonly valueUp: Linear;
+  readonly output: Linear;
+  readonly rope: RopeSpec;
+  /** Multiplies q·k. */
+  readonly scale: number;
+}
+
+/** LFM2: y = output · (c ⊙ conv(b ⊙ x)), [b, c, x] = input · n, the convolution over the last tokens, per channel. */
+export interface ShortConvolutionBlock extends Branch {
+  readonly kind: "short-convolution";
+  /** [3 · width, width] */
+  readonly input: Linear;
+  /** [width, tokens], the newest token last */
+  readonly kernel: TensorInfo;
+  readonly output: Linear;
+}
+
+/** Gated delta net (Yang et al. 2024): linear attention whose state forgets, and is corrected rather than added to. */
+export interface DeltaNetBlock extends Branch {
+  readonly kind: "delta-net";
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  /** Value head h reads key head h mod keyHeads; else key heads are repeated one behind the other. */
+  readonly tiled: boolean;
+  /** Together [2 · keyHeads · keySize + valueHeads · valueSize, width]: q, k, v, in one matrix or several. */
+  readonly qkv: readonly Linear[];
+  /** [valueHeads · valueSize, width], gates what the heads give. */
+  readonly gate: Linear;
+  /** [valueHeads, width], how strongly the state is corrected. Where `alpha` is absent it holds both, by turns of a key head. */
+  readonly beta: Linear;
+  /** [valueHeads, width], how fast it forgets. */
+  readonly alpha?: Linear | undefined;
+  /** [channels of qkv, tokens], the newest token last */
+  readonly kernel: TensorInfo;
+  /** [valueHeads]: −exp(A) and the bias of alpha. */
+  readonly decay: TensorInfo;
+  readonly decayBias: TensorInfo;
+  /** Of each head, [valueSize]. */
+  readonly headNorm: NormSpec;
+  readonly output: Linear;
+}
+
+export interface FeedForwardBlock extends Branch {
   readonly kind: "feed-forward";
-  readonly norm: NormSpec;
+  /** It reads what the block before it read, through the same norm: the two stand side by side. */
+  readonly parallel?: boolean | undefined;
+  /** Multiplies what it gives, before `postNorm`. */
+  readonly scale?: number | undefined;
   /** Always on: a dense layer, shared experts or a residual MLP. */
   readonly base?: { readonly expert: ExpertSpec; readonly gate?: Linear | undefined } | undefined;
   /** Absent: a dense layer. */
   readonly moe?: MoeSpec | undefined;
 }
-
-export type Activation = "silu" | "gelu" | "relu" | "relu-squared" | "clamped-swiglu";
 
 /** A matrix of every expert, stacked: [experts, out, in]; scale and bias have a row per expert. */
 export type ExpertLinear = Linear;
@@ -158,10 +253,11 @@ export interface MoeSpec {
 
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
-  readonly input:
+  readonly input: /** What the experts read. */
     | "block"
-    | "previous-layer"
+    /** The residual stream as it is before the attention of its layer, without a norm. */
     | "before-attention"
+    | "previous-layer"
     | "embedding"
     | "task"
     | "text-token"
@@ -184,11 +280,15 @@ export interface RouterSpec {
         readonly k: number;
         readonly groups: number;
         readonly groupsUsed: number;
+        /** A group is as good as its best expert, or as its best two together. */
+        readonly by: "best" | "best-two";
       }
     | { readonly rule: "all" | "expert-choice" };
   readonly weights: {
     readonly rule: "renormalise" | "raw" | "one";
     readonly scale: number;
+    /** Multiplies an expert's input rather than what it gives. */
+    readonly first?: boolean | undefined;
   };
   /** What one token carries from site to site. */
   readonly state?: "previous-logits" | "hidden" | "momentum" | undefined;
@@ -204,7 +304,7 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
 /** The ropes of a plan, each once. */
 export function ropeSpecs({ layers }: ModelPlan): RopeSpec[] {
   const ropes = layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) => (block.kind === "attention" && block.rope ? [block.rope] : [])),
+    blocks.flatMap((block) => ("rope" in block && block.rope ? [block.rope] : [])),
   );
   return [...new Set(ropes)];
 }

@@ -9,6 +9,8 @@ export interface Yarn {
   /** Share of the ramp that keeps the original frequency: 1 for YaRN. */
   readonly extrapolation: number;
   readonly attentionFactor: number;
+  /** Of DeepSeek: what grows is divided by 1 + 0.1 · this · ln(factor). */
+  readonly logMultiplier?: number;
 }
 
 export interface Frequencies {
@@ -37,7 +39,8 @@ export function yarnFrequencies(rotary: number, base: number, yarn: Yarn): Frequ
     const keep = (1 - ramp) * yarn.extrapolation;
     return (frequency / yarn.factor) * (1 - keep) + frequency * keep;
   });
-  const growth = yarn.extrapolation === 0 ? 1 : 1 + 0.1 * Math.log(yarn.factor);
+  const grown = (share: number) => 1 + 0.1 * share * Math.log(Math.max(1, yarn.factor));
+  const growth = yarn.extrapolation === 0 ? 1 : grown(1) / grown(yarn.logMultiplier ?? 0);
   return { frequencies, magnitude: yarn.attentionFactor * growth };
 }
 

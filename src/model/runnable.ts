@@ -1,15 +1,17 @@
 import { SluiceError } from "../errors.ts";
 import { GROUP_WEIGHTS, isRunnable, runnableTypes } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
-import type {
-  AttentionBlock,
-  Block,
-  ExpertSpec,
-  FeedForwardBlock,
-  Linear,
-  ModelPlan,
-  MoeSpec,
-  NormSpec,
+import { mixerOf } from "./blocks/mixer.ts";
+import {
+  type AttentionBlock,
+  type Block,
+  type ExpertSpec,
+  type FeedForwardBlock,
+  type Linear,
+  type ModelPlan,
+  type MoeSpec,
+  type NormSpec,
+  ropeSpecs,
 } from "./plan.ts";
 
 /**
@@ -21,9 +23,11 @@ export function requireRunnable(plan: ModelPlan): void {
   const need = (ok: boolean, what: string) => {
     if (!ok) missing.add(what);
   };
-  const linear = ({ weight }: Linear) => needMatrix(weight, need);
-  linear(plan.embedding);
-  linear(plan.output);
+  for (const { frequencies, magnitude } of ropeSpecs(plan)) {
+    for (const value of [magnitude, ...frequencies]) requireFinite("rope.scaling", value);
+  }
+  needLinear(plan.embedding, need);
+  needLinear(plan.output, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
   if (missing.size > 0) {
@@ -34,6 +38,9 @@ export function requireRunnable(plan: ModelPlan): void {
     });
   }
 }
+
+/** A lane holds the tokens of a convolution. */
+const MOST_TAPS = 64;
 
 type Need = (ok: boolean, what: string) => void;
 
@@ -46,66 +53,109 @@ function needMatrix({ name, type, shape }: TensorInfo, need: Need): void {
   );
 }
 
-function needNorm({ kind, bias, weight }: NormSpec, need: Need): void {
-  need(kind === "rms" && !bias, "layer norm");
-  need(
-    (weight.shape.at(-1) ?? 0) % 4 === 0,
-    `a norm over a length that is not a multiple of 4 (${weight.name})`,
-  );
+function needLinear({ weight, bias, scale }: Linear, need: Need): void {
+  needMatrix(weight, need);
+  for (const vector of [bias, scale]) if (vector) needFloats(vector, need);
+}
+
+const FLOATS: readonly string[] = ["F32", "F16", "BF16"];
+
+/** Of vectors, whose shares in pages need not be whole blocks. */
+function needFloats({ name, type }: TensorInfo, need: Need): void {
+  need(FLOATS.includes(type), `a vector of type ${type} (tensor ${name}; supported: ${FLOATS.join(", ")})`);
+}
+
+function needNorm({ weight, bias }: Pick<NormSpec, "weight" | "bias">, need: Need): void {
+  const { name, shape } = weight;
+  need((shape.at(-1) ?? 0) % 4 === 0, `a norm over a length that is not a multiple of 4 (${name})`);
+  for (const vector of [weight, bias]) if (vector) needFloats(vector, need);
 }
 
 function needBlock(block: Block, need: Need): void {
-  needNorm(block.norm, need);
+  for (const norm of [block.norm, block.postNorm]) if (norm) needNorm(norm, need);
+  if (block.kind === "feed-forward") {
+    needFeedForward(block, need);
+    return;
+  }
+  for (const linear of mixerOf(block).linears(block)) needLinear(linear, need);
+  for (const vector of mixerOf(block).vectors(block)) needFloats(vector, need);
+  if ("scale" in block) requireFinite("attention.scale", block.scale);
   if (block.kind === "attention") needAttention(block, need);
-  else if (block.kind === "feed-forward") needFeedForward(block, need);
-  else need(false, `${block.recurrence} blocks`);
+  if (block.kind === "short-convolution" || block.kind === "delta-net") {
+    const taps = block.kernel.shape.at(-1) ?? 0;
+    need(taps <= MOST_TAPS, `a convolution over ${taps} tokens (${block.kernel.name}; at most ${MOST_TAPS})`);
+  }
+  if (block.kind === "delta-net") {
+    for (const size of [block.keySize, block.valueSize]) {
+      need(size % 4 === 0, `heads of ${size} elements, not a multiple of 4`);
+    }
+  }
+  if (block.kind === "latent-attention") {
+    need(block.rotary % 4 === 0, `${block.rotary} rotated elements, not a multiple of 4`);
+    needHeads([block.plain, block.valueSize], need);
+  }
+  if (block.kind === "delta-net") needHeads([block.keySize, block.valueSize], need);
+  if ("kernel" in block) {
+    const { name, shape } = block.kernel;
+    need((shape.at(-1) ?? 0) > 1, `a convolution over ${shape.at(-1)} token (tensor ${name})`);
+  }
 }
 
-function needAttention(block: AttentionBlock, need: Need): void {
-  const { heads, kvHeads, keySize, valueSize } = block;
+function needHeads(sizes: readonly number[], need: Need): void {
+  for (const size of sizes) need(size % 4 === 0, `heads of ${size} elements, not a multiple of 4`);
+}
+
+/** As a float of 32 bits. */
+function requireFinite(what: string, value: number): void {
+  if (Number.isFinite(Math.fround(value))) return;
+  throw new SluiceError("bad-model-file", `${what} comes to ${value}`, {
+    remedy: "Download or convert the file again.",
+    details: { what, value: String(value) },
+  });
+}
+
+function needAttention(
+  { heads, kvHeads, keySize, valueSize, qNorm, kNorm }: AttentionBlock,
+  need: Need,
+): void {
   if (heads % kvHeads !== 0) {
     throw new SluiceError("bad-model-file", `${heads} heads cannot share ${kvHeads} key-value heads`, {
       remedy: "Download or convert the file again.",
       details: { heads, kvHeads },
     });
   }
-  for (const { weight } of [block.q, block.k, block.v, block.output]) needMatrix(weight, need);
-  need(keySize === valueSize, `keys of ${keySize} and values of ${valueSize} elements`);
-  need(keySize % 4 === 0, `heads of ${keySize} elements, not a multiple of 4`);
-  for (const norm of [block.qNorm, block.kNorm]) if (norm) needNorm(norm, need);
-  need(block.window === undefined, "windowed attention");
-  need(block.sinks === undefined, "attention sinks");
-  need(block.latent === undefined, "multi-head latent attention");
+  needHeads([keySize, valueSize], need);
+  for (const norm of [qNorm, kNorm]) if (norm?.weight) needNorm({ weight: norm.weight }, need);
 }
 
 function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
   if (base) {
     needExpert(base.expert, need);
-    if (base.gate) needMatrix(base.gate.weight, need);
+    if (base.gate) needLinear(base.gate, need);
   }
   if (moe) needMoe(moe, need);
 }
 
+const INPUTS: readonly string[] = ["block", "before-attention"];
+const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
+const RULES: readonly string[] = ["top-k", "group-limited"];
+
 function needMoe({ router, table }: MoeSpec, need: Need): void {
   const { logits, selection, weights, input, state } = router;
-  need(input === "block", `a router fed from ${input}`);
+  need(INPUTS.includes(input), `a router fed from ${input}`);
   need(logits.layers.length === 1 && !logits.between, "a router of several layers");
-  need(logits.gate === "softmax" && !logits.temperature, `a ${logits.gate} router`);
-  need(selection.rule === "top-k", `${selection.rule} selection`);
+  need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
+  need(RULES.includes(selection.rule), `${selection.rule} selection`);
   need(weights.rule !== "one", "unweighted experts");
   need(state === undefined, "a router with state");
-  for (const { weight } of logits.layers) needMatrix(weight, need);
+  for (const linear of logits.layers) needLinear(linear, need);
+  if (logits.selectionBias) needFloats(logits.selectionBias, need);
   need(table.length === 1, "experts of several kinds");
-  for (const { spec } of table) {
-    needExpert(spec, need);
-    if (spec.kind !== "gated") continue;
-    for (const { bias } of [spec.gate, spec.up, spec.down]) need(!bias, "biases on experts");
-  }
+  for (const { spec } of table) needExpert(spec, need);
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {
   need(spec.kind === "gated", `${spec.kind} experts`);
   if (spec.kind !== "gated") return;
-  need(spec.activation === "silu", `the activation ${spec.activation}`);
-  for (const { weight } of [spec.gate, spec.up, spec.down]) needMatrix(weight, need);
+  for (const linear of [spec.gate, spec.up, spec.down]) needLinear(linear, need);
 }

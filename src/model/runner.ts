@@ -10,7 +10,7 @@ import { replay, type Step } from "../gpu/program.ts";
 import { type Readback, STAGING_BUFFERS } from "../gpu/readback.ts";
 import { ABSENT, DAMAGED } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
-import { buildPrograms, type Program, type Programs } from "./forward.ts";
+import { buildPrograms, type Program, type Programs, type SiteSteps } from "./forward.ts";
 import { type ModelPlan, type MoeSpec, maxRoutes } from "./plan.ts";
 import {
   guessSources,
@@ -234,7 +234,7 @@ export class Runner {
     const { stream } = this.#pager;
     const { steps, sites } = program;
     let first = 0;
-    let split = sites[0]?.route ?? 0;
+    let split = lookAt(sites[0]) ?? 0;
     let end = steps.length;
     let bringEarly = start;
     let stoppedAt = -1;
@@ -267,11 +267,18 @@ export class Runner {
       }
       if (fault <= stoppedAt) throw new Error(`site ${fault} misses experts that were brought to it`);
       stoppedAt = fault;
-      const { route, combine } = sites[fault] as Program["sites"][number];
+      const { early, route, combine } = sites[fault] as Program["sites"][number];
       const waves = this.#pager.stopped(fault, routes);
+      // What does without the site's experts runs while they come.
+      if (early !== undefined) {
+        await this.#gpu.checked(() => {
+          this.#resetFault();
+          this.#submit((run) => run(steps.slice(early + 1, route), chunk));
+        });
+      }
       await this.#computeWaves(waves, fault, steps.slice(route, combine), chunk, signal);
       first = route;
-      split = sites[fault + 1]?.route ?? combine;
+      split = lookAt(sites[fault + 1]) ?? combine;
       end = this.#pauseBehind(program, split);
       bringEarly = () => this.#pager.expect(fault, routes, ahead);
     }
@@ -283,11 +290,12 @@ export class Runner {
    */
   #pauseBehind({ steps, sites }: Program, first: number): number {
     const readback = this.#gpu.software ? SOFTWARE_READBACK_STEPS : READBACK_STEPS;
-    const pause = sites.find(({ route }, s) => {
+    const pause = sites.find((site, s) => {
       const chance = this.#pager.missChance(s);
-      return route >= first && chance * (steps.length - route) > (1 - chance) * readback;
+      const at = lookAt(site);
+      return at >= first && chance * (steps.length - at) > (1 - chance) * readback;
     });
-    return pause ? pause.route + 1 : steps.length;
+    return pause ? lookAt(pause) + 1 : steps.length;
   }
 
   /** Brings wave after wave and computes all but the last, which the program goes on with. */
@@ -420,6 +428,13 @@ interface PagedRun {
   readonly behind: (run: Run) => void;
   readonly sampling?: Sampling;
   readonly signal?: AbortSignal;
+}
+
+/** The step at which a site stops the program if an expert is missing. */
+function lookAt(site: SiteSteps): number;
+function lookAt(site: SiteSteps | undefined): number | undefined;
+function lookAt(site: SiteSteps | undefined): number | undefined {
+  return site?.early ?? site?.route;
 }
 
 /** What a replay in pages left behind. */

@@ -4,10 +4,11 @@ import { gateBytes } from "../kernels/pack_gate.ts";
 import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePlan } from "../quant/page.ts";
+import { mixerOf, type Scratch } from "./blocks/mixer.ts";
 import {
-  type AttentionBlock,
   type ExpertSpec,
   type FeedForwardBlock,
+  type MixerBlock,
   type ModelPlan,
   type MoeSpec,
   maxRoutes,
@@ -40,11 +41,6 @@ export interface GateRange {
   readonly sites: number;
 }
 
-export interface CacheState {
-  readonly keys: GPUBuffer;
-  readonly values: GPUBuffer;
-}
-
 /** Everything the programs write: activations of one chunk, the cache, the sequence. */
 export interface State {
   /** [context + 1] u32: the sequence; the sampler appends to it. */
@@ -55,8 +51,11 @@ export interface State {
   readonly x: GPUBuffer;
   /** [chunk, width] normalised. */
   readonly normed: GPUBuffer;
-  readonly qkv: GPUBuffer;
-  readonly q: GPUBuffer;
+  /** [chunk, width] what a block gives, where a norm comes behind it. */
+  readonly branch: GPUBuffer;
+  /** Of the block in hand, see `Scratch`. */
+  readonly projected: GPUBuffer;
+  readonly queries: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly routerLogits: GPUBuffer;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
@@ -74,17 +73,16 @@ export interface State {
   readonly guesses: GPUBuffer;
   /** Routers folded with their norms, for asking early; none where nothing asks. */
   readonly gates: readonly GateRange[];
-  /** One cache for each attention block, in order. */
-  readonly caches: ReadonlyMap<AttentionBlock, CacheState>;
+  /** What each block keeps from token to token, by its names for it. */
+  readonly kept: ReadonlyMap<MixerBlock, Readonly<Record<string, GPUBuffer>>>;
   /** One table for each rope in the plan. */
   readonly ropes: ReadonlyMap<RopeSpec, GPUBuffer>;
 }
 
-/** Bytes the cache takes for each position. */
-export function cacheBytesPerToken(plan: ModelPlan): number {
-  return attentionBlocks(plan).reduce((sum, { kvHeads, keySize, valueSize }) => {
-    return sum + 4 * kvHeads * (keySize + valueSize);
-  }, 0);
+/** Bytes of what blocks keep from token to token. */
+export function keptBytes(plan: ModelPlan, context: number): number {
+  const floats = mixerBlocks(plan).flatMap((block) => Object.values(mixerOf(block).kept(block, context)));
+  return floats.reduce((sum, count) => sum + 4 * count, 0);
 }
 
 /** Allocates all state of a model. Nothing else allocates what a token writes. */
@@ -93,10 +91,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const floats = (label: string, perToken: number, tokens = chunk) =>
     gpu.buffer(label, 4 * perToken * tokens, storage);
-  const attentions = attentionBlocks(plan);
+  const mixers = mixerBlocks(plan);
   const sites = moeSites(plan);
   const most = <T>(items: readonly T[], size: (item: T) => number) => Math.max(1, ...items.map(size));
-  const heads = most(attentions, (a) => a.heads * a.keySize);
+  const scratch = (of: keyof Scratch) => most(mixers, (block) => mixerOf(block).scratch(block)[of]);
+  const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
   const experts = mostExperts(plan);
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const bases = plan.layers.flatMap(({ blocks }) =>
@@ -104,13 +103,10 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   );
   const base = most(bases, ({ expert }) => rowsUp(expert));
   const hidden = Math.max(base, routes * most(sites, hiddenSize));
-  const caches = new Map<AttentionBlock, CacheState>();
-  for (const block of attentions) {
-    const { kvHeads, keySize, valueSize } = block;
-    caches.set(block, {
-      keys: floats("keys", kvHeads * keySize, context),
-      values: floats("values", kvHeads * valueSize, context),
-    });
+  const kept = new Map<MixerBlock, Record<string, GPUBuffer>>();
+  for (const block of mixers) {
+    const sizesOf = Object.entries(mixerOf(block).kept(block, context));
+    kept.set(block, Object.fromEntries(sizesOf.map(([name, count]) => [name, floats(name, count, 1)])));
   }
   const ropes = new Map(ropeSpecs(plan).map((rope) => [rope, floats("rope", rope.rotary, context)]));
   for (const [rope, table] of ropes) gpu.upload(table, 0, ropeTable(context, rope));
@@ -119,12 +115,10 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     fault: gpu.buffer("fault", 4, storage),
     x: floats("x", plan.width),
     normed: floats("normed", plan.width),
-    qkv: floats(
-      "qkv",
-      most(attentions, (a) => (a.heads + a.kvHeads) * a.keySize + a.kvHeads * a.valueSize),
-    ),
-    q: floats("q", heads),
-    attended: floats("attended", heads),
+    branch: floats("branch", hasPostNorms ? plan.width : 1),
+    projected: floats("projected", scratch("projected")),
+    queries: floats("queries", scratch("queries")),
+    attended: floats("attended", scratch("attended")),
     routerLogits: floats("router logits", experts),
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
@@ -136,7 +130,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     logits: gpu.buffer("logits", 4 * align(plan.vocabulary, 4), storage),
     guesses: gpu.buffer("guesses", guessSources(plan, sizes) * guessStride(plan, sizes), storage),
     gates: sizes.lookahead > 0 ? allocateGates(gpu, plan) : [],
-    caches,
+    kept,
     ropes,
   };
 }
@@ -150,7 +144,9 @@ export function scaleRopes(
   bytes: ArrayBuffer,
 ): void {
   for (const [rope, table] of ropes) {
-    const part = page.parts.find(({ tensor }) => tensor === rope.factors?.name);
+    const { longFactors } = rope;
+    const tensor = longFactors && context > longFactors.above ? longFactors.tensor : rope.factors;
+    const part = page.parts.find(({ tensor: name }) => name === tensor?.name);
     if (!part) continue;
     const factors = new Float32Array(bytes, part.offset, part.cols);
     const frequencies = rope.frequencies.map((frequency, i) => frequency / (factors[i] as number));
@@ -191,8 +187,8 @@ export function mostExperts(plan: ModelPlan): number {
   return Math.max(1, ...moeSites(plan).map(({ experts }) => experts));
 }
 
-function attentionBlocks(plan: ModelPlan): AttentionBlock[] {
-  return plan.layers.flatMap(({ blocks }) => blocks.filter((block) => block.kind === "attention"));
+function mixerBlocks(plan: ModelPlan): MixerBlock[] {
+  return plan.layers.flatMap(({ blocks }) => blocks.filter((block) => block.kind !== "feed-forward"));
 }
 
 /** MoE sites in the order they run. */

@@ -145,14 +145,14 @@ export class Weights implements ExpertSlots {
   }
 }
 
-/** The matrices of an expert page in order, each with the scale that follows it, if any. */
+/** The matrices of an expert page in order, each with the scale and the bias that follow it, if any. */
 function pageMatrices(parts: readonly PagePart[]): PageMatrix[] {
   const matrices: PageMatrix[] = [];
-  parts.forEach(({ rows, cols, stored, offset }, i) => {
-    if (rows === 1 && cols === 1) return;
-    const next = parts[i + 1];
-    const scale = next && next.rows === 1 && next.cols === 1 ? { scale: next.offset / VECTOR_BYTES } : {};
-    matrices.push({ type: stored, base: offset / VECTOR_BYTES, rows, cols, ...scale });
-  });
+  for (const { rows, cols, stored, offset } of parts) {
+    const base = offset / VECTOR_BYTES;
+    const last = matrices.at(-1);
+    if (rows > 1 || !last) matrices.push({ type: stored, base, rows, cols });
+    else matrices[matrices.length - 1] = { ...last, ...(cols === 1 ? { scale: base } : { bias: base }) };
+  }
   return matrices;
 }

@@ -1,11 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { collect, failure, loadInline, smallCase, smallModel } from "../support/engine.ts";
-import { exists, readBytes, shared } from "../support/golden.ts";
+import { readBytes } from "../support/golden.ts";
 import { GgufEdit, INFINITY_BITS, NAN_BITS } from "./gguf_edit.ts";
 
 const bytes = await readBytes(smallModel());
 const { tokens } = await smallCase();
-const hasShared = await exists(shared("golden/archs/llama-moe.gguf"));
 
 describe("weights that are no numbers: bad-model-file, no token", () => {
   test.each([
@@ -61,18 +60,6 @@ describe("files the engine refuses, before it asks for memory", () => {
     const unknown = await failure("unsupported-model", () => loadInline(ofType(99)));
     expect(unknown.message).toContain("unknown type 99");
   });
-});
-
-describe.runIf(hasShared)("models of the shared folder without a mapping", () => {
-  test.each(["gpt-oss-moe", "deepseek2-moe", "qwen3next-moe", "dbrx-moe", "llama4-moe"])(
-    "%s",
-    async (name) => {
-      const { remedy } = await failure("unsupported-model", () =>
-        loadInline(shared(`golden/archs/${name}.gguf`)),
-      );
-      expect(remedy).toContain("qwen3moe");
-    },
-  );
 });
 
 test("the models above fail for what was changed: unchanged, the file loads", async () => {

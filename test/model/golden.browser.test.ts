@@ -2,9 +2,10 @@ import { describe, expect, test } from "vitest";
 import { loadModel } from "../../src/client.ts";
 import { collect } from "../support/engine.ts";
 import { fixture, type GoldenCase, nmse, tinyStoriesCases, tinyStoriesModel } from "../support/golden.ts";
-import { expectGoldenModel, ownModels, sharedModels } from "./golden_models.ts";
+import { expectGoldenModel, familyModels, ownModels, sharedModels } from "./golden_models.ts";
 
 test.each(ownModels)("$name, in this thread", expectGoldenModel);
+test.each(familyModels)("$name", expectGoldenModel);
 
 test("trained tiny-stories-moe in Q4_K_M, in workers", async () => {
   const model = await loadModel(tinyStoriesModel(), { store: "memory" });

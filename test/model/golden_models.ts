@@ -1,11 +1,14 @@
 /** Models whose logits and greedy continuations are known, and how much of each a software adapter has time for. */
+import { expect } from "vitest";
 import type { InlineOptions } from "../../src/inline.ts";
 import { expectGolden, loadInline } from "../support/engine.ts";
+import { familyCase, familyFile, familyNames } from "../support/family_fixture.ts";
 import {
   exists,
   fixture,
   type GoldenCase,
   goldenCase,
+  nmse,
   shared,
   tinyStoriesCases,
   tinyStoriesModel,
@@ -13,8 +16,8 @@ import {
 
 export interface GoldenModel {
   readonly name: string;
-  readonly file: URL;
-  cases(): Promise<readonly GoldenCase[]>;
+  readonly file: URL | (() => Promise<File>);
+  cases(): Promise<readonly (GoldenCase & { readonly positions?: readonly number[] })[]>;
   readonly options?: Partial<InlineOptions>;
 }
 
@@ -38,6 +41,32 @@ export const ownModels: readonly GoldenModel[] = [
   },
 ];
 
+/** Of the family fixtures also with most experts on disk: one of each way to choose experts and to attend. */
+const pagedFixtures = [
+  ...["gpt-oss-yarn", "smallthinker-5", "qwen3next-gdn4", "lfm2moe-4"],
+  ...["deepseek2-groups-yarn", "cohere2moe", "llama4-gqa", "glm4moe"],
+];
+
+/** Small random models of many families, of which the repository carries the header and the answers. */
+export const familyModels: readonly GoldenModel[] = [
+  ...familyNames().map((name) => family(name)),
+  ...pagedFixtures.map(
+    (name): GoldenModel => ({
+      ...family(name),
+      name: `family fixture ${name}, a quarter of its experts at a time`,
+      options: { memory: { gpuExperts: "25%" } },
+    }),
+  ),
+];
+
+function family(name: string): GoldenModel {
+  return {
+    name: `family fixture ${name}`,
+    file: () => familyFile(name),
+    cases: async () => [await familyCase(name)],
+  };
+}
+
 const quants = [
   ...["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K"],
   ...["IQ4_NL", "MXFP4_MOE", "TQ1_0", "Q1_0"],
@@ -46,7 +75,9 @@ const quants = [
 /** Families with a mapping besides qwen3moe, by their file in `golden/archs`. */
 const families = [
   ...["llama-dense", "llama-moe", "llama-linear", "qwen3-dense", "qwen2moe-moe", "olmoe-moe"],
-  ...["granitemoe-moe", "deepseek-moe", "bailingmoe-moe", "ernie4_5-moe-moe"],
+  ...["granitemoe-moe", "deepseek-moe", "bailingmoe-moe", "ernie4_5-moe-moe", "phimoe-moe", "dbrx-moe"],
+  ...["gpt-oss-moe", "smallthinker-moe", "afmoe-moe", "llama4-moe", "lfm2moe-moe", "qwen3next-moe"],
+  ...["qwen35moe-moe", "deepseek2-moe"],
 ];
 
 /** Of these also with most experts on disk: shared experts with a gate, and dense layers beside sparse ones. */
@@ -81,13 +112,36 @@ export async function sharedModels(): Promise<GoldenModel[]> {
   ];
 }
 
+/**
+ * Every case as known; and the same logits once more are equal in every bit, although at first the experts are
+ * fetched one after the other and then those that have room are there.
+ */
 export async function expectGoldenModel({ file, cases, options }: GoldenModel): Promise<void> {
-  const model = await loadInline(file, options);
+  const model = await loadInline(file instanceof URL ? file : await file(), options);
   try {
-    for (const golden of await cases()) await expectGolden(model, golden);
+    for (const { tokens, greedy, logits, positions } of await cases()) {
+      const cold = logits && (await model.logits(tokens));
+      if (cold) expect(nmse(rows(cold, tokens.length, positions), logits)).toBeLessThanOrEqual(1e-6);
+      await expectGolden(model, { tokens, greedy });
+      if (cold) expect(differences(await model.logits(tokens), cold)).toBe(0);
+    }
   } finally {
     await model.dispose();
   }
+}
+
+/** The rows of these numbers, of `count` rows. */
+function rows(matrix: Float32Array, count: number, numbers?: readonly number[]): Float32Array {
+  if (!numbers) return matrix;
+  const width = matrix.length / count;
+  const kept = numbers.map((row) => [...matrix.subarray(row * width, (row + 1) * width)]);
+  return Float32Array.from(kept.flat());
+}
+
+/** How many numbers are not the same. */
+function differences(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) return Number.NaN;
+  return a.filter((value, i) => !Object.is(value, b[i])).length;
 }
 
 function shortened(golden: GoldenCase): GoldenCase {

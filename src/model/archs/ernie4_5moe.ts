@@ -10,13 +10,13 @@ import type { FileReader } from "./reader.ts";
 export function ernie4_5moe(reader: FileReader): ModelPlan {
   const parts = new Parts(reader);
   const rope = ggufRope(reader, parts.keySize, true);
-  const denseLayers = reader.number("leading_dense_block_count", 0);
+  const { denseLayers } = parts;
   const every = reader.setCount("interleave_moe_layer_step", 4096) ?? 1;
   const hidden = reader.setCount("expert_shared_feed_forward_length", 1 << 20);
   const feedForward = (l: number): FeedForwardBlock => {
     if (l < denseLayers || (l + 1) % every !== 0) return parts.dense(l);
     const base = hidden === undefined ? undefined : { expert: parts.shared(l, hidden) };
-    return { ...parts.experts(l, "renormalise"), base };
+    return { ...parts.experts(l, { rule: "renormalise" }), base };
   };
   return parts.model((l) => {
     const attention = parts.attention(l, { rope });

@@ -1,37 +1,86 @@
 import { SluiceError } from "../../errors.ts";
-import type { ModelFile } from "../../source/model_file.ts";
+import { type InstallForm, installedType } from "../../quant/install.ts";
+import type { ModelFile, TensorInfo } from "../../source/model_file.ts";
 import type { ModelPlan } from "../plan.ts";
+import { afmoe } from "./afmoe.ts";
 import { bailingmoe } from "./bailingmoe.ts";
+import { bailingmoe2 } from "./bailingmoe2.ts";
+import { cohere2moe } from "./cohere2moe.ts";
+import { dbrx } from "./dbrx.ts";
 import { deepseek } from "./deepseek.ts";
+import { deepseek2 } from "./deepseek2.ts";
+import { dots1 } from "./dots1.ts";
 import { ernie4_5moe } from "./ernie4_5moe.ts";
+import { exaoneMoe } from "./exaone_moe.ts";
+import { glm4moe } from "./glm4moe.ts";
+import { gptOss } from "./gpt_oss.ts";
 import { granitemoe } from "./granitemoe.ts";
+import { grok } from "./grok.ts";
+import { fromHuggingFace } from "./hugging_face.ts";
+import { hunyuanMoe } from "./hunyuan_moe.ts";
+import { lfm2moe } from "./lfm2moe.ts";
 import { llama } from "./llama.ts";
+import { llama4 } from "./llama4.ts";
+import { mellum } from "./mellum.ts";
+import { minimaxM2 } from "./minimax_m2.ts";
+import { mistral3 } from "./mistral3.ts";
 import { olmoe } from "./olmoe.ts";
+import { phimoe } from "./phimoe.ts";
 import { qwen2moe } from "./qwen2moe.ts";
 import { qwen3 } from "./qwen3.ts";
-import { qwen3moe } from "./qwen3moe.ts";
+import { qwen3moe, qwen3vlmoe } from "./qwen3moe.ts";
+import { qwen3next, qwen35moe } from "./qwen3next.ts";
 import { FileReader } from "./reader.ts";
+import { smallthinker } from "./smallthinker.ts";
 
 /** Architecture mappings by the name a GGUF file gives in `general.architecture`. */
 const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
+  afmoe,
   bailingmoe,
+  bailingmoe2,
+  cohere2moe,
+  dbrx,
   deepseek,
+  deepseek2,
+  dots1,
   "ernie4_5-moe": ernie4_5moe,
+  "exaone-moe": exaoneMoe,
+  glm4moe,
+  "gpt-oss": gptOss,
+  granite: granitemoe,
   granitemoe,
+  grok,
+  "hunyuan-moe": hunyuanMoe,
+  lfm2moe,
   llama,
+  llama4,
+  mellum,
+  "minimax-m2": minimaxM2,
+  mistral3,
   olmoe,
+  phimoe,
   qwen2moe,
   qwen3,
+  qwen35moe,
   qwen3moe,
+  qwen3next,
+  qwen3vlmoe,
+  smallthinker,
 };
+
+/** Matrices that are quantised on the way to disk, where that is asked for: not routers, norms and other small ones. */
+const QUANTISED =
+  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down|gate_up)(_exps|_shexp)?))\.weight$/;
 
 /**
  * The plan of a model file.
+ * @param form what becomes of large matrices of floats
  * @throws SluiceError `unsupported-model` for an unknown architecture; `bad-model-file` for missing tensors,
  * and for metadata that contradicts itself or the tensors, with both numbers
  */
-export function planModel(file: ModelFile): ModelPlan {
-  const reader = new FileReader(file);
+export function planModel(file: ModelFile, form: InstallForm = "as-is"): ModelPlan {
+  const gguf = file.format === "gguf" ? file : fromHuggingFace(file);
+  const reader = new FileReader({ ...gguf, tensors: gguf.tensors.map((tensor) => installed(tensor, form)) });
   const mapping = Object.hasOwn(archs, reader.architecture) ? archs[reader.architecture] : undefined;
   if (!mapping) {
     throw new SluiceError("unsupported-model", `no mapping for the architecture ${reader.architecture}`, {
@@ -39,5 +88,23 @@ export function planModel(file: ModelFile): ModelPlan {
       details: { architecture: reader.architecture },
     });
   }
-  return mapping(reader);
+  const plan = mapping(reader);
+  if (gguf !== file) requireAllRead(reader);
+  return plan;
+}
+
+function installed(tensor: TensorInfo, form: InstallForm): TensorInfo {
+  if (form === "as-is" || !QUANTISED.test(tensor.name)) return tensor;
+  const stored = installedType(form, tensor.type, tensor.shape.at(-1) ?? 0);
+  return stored === tensor.type ? tensor : { ...tensor, stored };
+}
+
+/** What a mapping does not ask for, its family does not have in GGUF: the model is another than the file's. */
+function requireAllRead({ file, unread }: FileReader): void {
+  const [name] = unread;
+  if (name === undefined) return;
+  throw new SluiceError("unsupported-model", `${file.name} has tensors that are not known: ${name}`, {
+    remedy: "Use a GGUF file of this model.",
+    details: { tensor: name, tensors: unread.size },
+  });
 }

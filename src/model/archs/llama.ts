@@ -8,11 +8,11 @@ import type { FileReader } from "./reader.ts";
  * permuted so that the pairs of the rope are neighbours.
  */
 export function llama(reader: FileReader): ModelPlan {
-  const parts = new Parts(reader, true);
-  const rope = ggufRope(reader, parts.keySize, true);
+  const parts = new Parts(reader, { scales: true });
+  const rope = ggufRope(reader, parts.keySize, reader.permutesRope);
   const isSparse = reader.setCount("expert_count", 1 << 16) !== undefined;
   return parts.model((l) => [
     parts.attention(l, { rope }),
-    isSparse ? parts.experts(l, "renormalise") : parts.dense(l),
+    isSparse ? parts.experts(l, { rule: "renormalise", hidden: parts.denseHidden }) : parts.dense(l),
   ]);
 }

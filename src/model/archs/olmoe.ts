@@ -7,5 +7,8 @@ import type { FileReader } from "./reader.ts";
 export function olmoe(reader: FileReader): ModelPlan {
   const parts = new Parts(reader);
   const rope = ggufRope(reader, parts.keySize, false);
-  return parts.model((l) => [parts.attention(l, { rope, norms: "whole" }), parts.experts(l, "raw")]);
+  return parts.model((l) => [
+    parts.attention(l, { rope, norms: "whole" }),
+    parts.experts(l, { rule: "raw" }),
+  ]);
 }

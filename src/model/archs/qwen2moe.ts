@@ -9,7 +9,7 @@ export function qwen2moe(reader: FileReader): ModelPlan {
   const rope = ggufRope(reader, parts.keySize, false);
   const hidden = reader.setCount("expert_shared_feed_forward_length", 1 << 20) ?? parts.denseHidden;
   return parts.model((l) => {
-    const experts = parts.experts(l, "raw");
+    const experts = parts.experts(l, { rule: "raw" });
     const base = { expert: parts.shared(l, hidden), gate: parts.linear(`blk.${l}.ffn_gate_inp_shexp`, 1) };
     const feedForward: Block = { ...experts, base };
     return [parts.attention(l, { rope }), feedForward];

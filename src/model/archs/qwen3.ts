@@ -5,7 +5,7 @@ import type { FileReader } from "./reader.ts";
 
 /** Qwen3: as Qwen3-MoE, every layer dense. */
 export function qwen3(reader: FileReader): ModelPlan {
-  const parts = new Parts(reader, true);
+  const parts = new Parts(reader, { scales: true });
   const rope = ggufRope(reader, parts.keySize, false);
   return parts.model((l) => [parts.attention(l, { rope, norms: "head" }), parts.dense(l)]);
 }

@@ -1,0 +1,113 @@
+import { attention } from "../../kernels/attention.ts";
+import { gate_heads } from "../../kernels/gate_heads.ts";
+import { matmul } from "../../kernels/matmul.ts";
+import { rope_kv } from "../../kernels/rope_kv.ts";
+import type { AttentionBlock, HeadNorm, Linear } from "../plan.ts";
+import { addTo, normalise } from "./build.ts";
+import type { Mixer } from "./mixer.ts";
+
+/** x += Wo · gate ⊙ attention(rope(Wq·n), cache), n = norm(x) */
+export const attentionMixer: Mixer<AttentionBlock> = {
+  linears: (block) => [...inputs(block), block.output],
+  vectors: ({ qNorm, kNorm, sinks }) =>
+    [qNorm?.weight, kNorm?.weight, sinks].filter((tensor) => tensor !== undefined),
+  scratch: (block) => {
+    const { heads, keySize, valueSize } = block;
+    return { projected: columnsOf(inputs(block)), queries: heads * keySize, attended: heads * valueSize };
+  },
+  kept: ({ kvHeads, keySize, valueSize }, context) => ({
+    keys: context * kvHeads * keySize,
+    values: context * kvHeads * valueSize,
+  }),
+  steps(build, block) {
+    const { gpu, weights, state, sizes, tile } = build;
+    const { heads, kvHeads, keySize, valueSize, rope, gate, norm, qNorm, kNorm, sinks } = block;
+    const { normed, projected, queries, attended, fault } = state;
+    const { keys, values } = state.kept.get(block) as { keys: GPUBuffer; values: GPUBuffer };
+    const { context } = sizes;
+    const columns = columnsOf(inputs(block));
+    const qColumns = rowsOf(block.q);
+    const qStep = qColumns / heads;
+    const headNorm = (spec: HeadNorm | undefined) =>
+      spec && (spec.weight ? weights.vector(spec.weight.name) : ("plain" as const));
+    const gated = gate && {
+      ...{ heads, size: valueSize, columns, source: projected, attended, fault },
+      ...(gate === "in q"
+        ? { at: keySize, step: qStep }
+        : { at: columns - rowsOf(gate), step: rowsOf(gate) / heads, perHead: rowsOf(gate) === heads }),
+    };
+    return [
+      normalise(build, norm),
+      ...matmul(gpu, {
+        matrices: inputs(block).flatMap((w) => weights.matrix(w)),
+        x: normed,
+        y: projected,
+        tile,
+        fault,
+      }),
+
+      // Rotated keys and plain values go to the cache before any query looks at it.
+      rope_kv(gpu, {
+        ...{
+          heads,
+          kvHeads,
+          headSize: keySize,
+          valueSize,
+          context,
+          qkv: projected,
+          q: queries,
+          keys,
+          values,
+          fault,
+        },
+        ...{ columns, qStep, kAt: qColumns, vAt: qColumns + kvHeads * keySize },
+        rotary: rope?.rotary ?? 0,
+        interleaved: rope?.interleaved ?? false,
+        clamp: block.clamp,
+        normQ: headNorm(qNorm),
+        normK: headNorm(kNorm),
+        normsAfterRope: block.normsAfterRope,
+        epsilon: (qNorm ?? norm).epsilon,
+        temperature: block.temperature,
+        table: rope && state.ropes.get(rope),
+      }),
+      attention(gpu, {
+        ...{
+          heads,
+          kvHeads,
+          headSize: keySize,
+          valueSize,
+          context,
+          q: queries,
+          keys,
+          values,
+          out: attended,
+          fault,
+        },
+        scale: block.scale,
+        softcap: block.softcap,
+        window: block.window,
+        sinks: sinks && weights.vector(sinks.name),
+        tile: Math.max(1, Math.floor((tile * kvHeads) / heads)),
+      }),
+      ...(gated ? [gate_heads(gpu, gated)] : []),
+
+      ...addTo(build, block.postNorm, (sum) =>
+        matmul(gpu, { matrices: weights.matrix(block.output), x: attended, ...sum, tile, fault }),
+      ),
+    ];
+  },
+};
+
+/** Their rows are stacked in the projection. */
+function inputs({ q, k, v, gate }: AttentionBlock): Linear[] {
+  return [q, k, v, ...(gate && gate !== "in q" ? [gate] : [])];
+}
+
+function columnsOf(linears: readonly Linear[]): number {
+  return linears.reduce((sum, linear) => sum + rowsOf(linear), 0);
+}
+
+function rowsOf({ weight }: Linear): number {
+  return weight.shape.at(-2) ?? 1;
+}

@@ -1,0 +1,41 @@
+import type { Step } from "../../gpu/program.ts";
+import type { TensorInfo } from "../../source/model_file.ts";
+import type { Linear, MixerBlock } from "../plan.ts";
+import { attentionMixer } from "./attention.ts";
+import type { Build } from "./build.ts";
+import { deltaNetMixer } from "./delta_net.ts";
+import { latentAttentionMixer } from "./latent_attention.ts";
+import { shortConvolutionMixer } from "./short_convolution.ts";
+
+/** Floats per token that a block needs of the buffers all blocks share. */
+export interface Scratch {
+  /** What the first matrices give. */
+  readonly projected: number;
+  readonly queries: number;
+  /** What goes into the output matrix. */
+  readonly attended: number;
+}
+
+/** A kind of block that mixes tokens. */
+export interface Mixer<B> {
+  /** Matrices, with their biases and scales, in the order they are used. */
+  linears(block: B): readonly Linear[];
+  /** Vectors and small tensors beside `block.norm` and `block.postNorm`. Those of an array lie in one buffer. */
+  vectors(block: B): readonly TensorInfo[];
+  scratch(block: B): Scratch;
+  /** Floats of what it keeps from token to token, by name. */
+  kept(block: B, context: number): Readonly<Record<string, number>>;
+  /** x += block(norm(x)) */
+  steps(build: Build, block: B): Step[];
+}
+
+const mixers: { readonly [K in MixerBlock["kind"]]: Mixer<Extract<MixerBlock, { kind: K }>> } = {
+  attention: attentionMixer,
+  "latent-attention": latentAttentionMixer,
+  "short-convolution": shortConvolutionMixer,
+  "delta-net": deltaNetMixer,
+};
+
+export function mixerOf<B extends MixerBlock>(block: B): Mixer<B> {
+  return mixers[block.kind] as unknown as Mixer<B>;
+}
