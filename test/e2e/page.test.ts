@@ -74,10 +74,17 @@ test("stops, and goes on when asked again", async () => {
   const page = await openPage();
   await becomesReady(page);
   await setNumber(page, "Max tokens", "400");
+  // In the page, so that the story cannot end before a click arrives. More than two tokens.
+  await page.evaluate(() => {
+    const observer = new MutationObserver(() => {
+      if (!/( \w+){6}/.test(document.querySelector("#output .text")?.textContent ?? "")) return;
+      observer.disconnect();
+      document.querySelector<HTMLButtonElement>("#stop")?.click();
+    });
+    observer.observe(document.body, { childList: true, subtree: true, characterData: true });
+  });
   await page.getByRole("button", { name: "Generate" }).click();
-  // More than two tokens.
   await page.locator("#output .text", { hasText: /( \w+){6}/ }).waitFor();
-  await page.getByRole("button", { name: "Stop" }).click();
   await page.locator("#output[aria-busy=false]").waitFor();
   const stopped = await page.locator("#output").textContent();
   expect(await page.getByRole("alert").isVisible()).toBe(false);

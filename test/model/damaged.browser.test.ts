@@ -49,7 +49,7 @@ describe("files the engine refuses, before it asks for memory", () => {
   test("numbers that contradict each other", async () => {
     const file = new GgufEdit(bytes).set("qwen3moe.expert_used_count", 9).file();
     const { details } = await failure("bad-model-file", () => loadInline(file));
-    expect(details).toEqual({ value: 9, most: 8 });
+    expect(details).toEqual({ value: 9, least: 1, most: 8 });
   });
 
   test("weights of a type without a kernel, and of one without a known size", async () => {

@@ -15,7 +15,7 @@ test("errors of the engine arrive whole", async () => {
   const bytes = await readBytes(smallModel());
   const file = new GgufEdit(bytes).set("qwen3moe.expert_used_count", 9).file();
   const { details, message } = await failure("bad-model-file", () => loadModel(file, memory));
-  expect(details).toEqual({ value: 9, most: 8 });
+  expect(details).toEqual({ value: 9, least: 1, most: 8 });
   expect(message).toContain("expert_used_count");
   await failure("network", () => loadModel("/fixtures/no-such-model.gguf", memory));
 });

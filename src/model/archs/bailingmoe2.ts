@@ -11,14 +11,9 @@ export function bailingmoe2(reader: FileReader): ModelPlan {
   const parts = new Parts(reader);
   const rope = ggufRope(reader, parts.keySize, false);
   const each = reader.setCount("expert_shared_feed_forward_length", 1 << 20) ?? parts.expertHidden;
-  const hidden = each * reader.count("expert_shared_count", 1 << 12);
+  const shared = each * reader.count("expert_shared_count", 1 << 12);
   return parts.model((l) => [
     parts.attention(l, { rope, norms: "head" }),
-    l < parts.denseLayers
-      ? parts.dense(l)
-      : {
-          ...parts.experts(l, { rule: parts.weightRule, gate: "sigmoid" }),
-          base: { expert: parts.shared(l, hidden) },
-        },
+    parts.denseThenExperts(l, { rule: parts.weightRule, gate: "sigmoid", shared }),
   ]);
 }

@@ -7,12 +7,5 @@ import type { FileReader } from "./reader.ts";
 export function deepseek(reader: FileReader): ModelPlan {
   const parts = new Parts(reader);
   const rope = ggufRope(reader, parts.keySize, reader.permutesRope);
-  const { denseLayers } = parts;
-  const hidden = parts.sharedHidden;
-  return parts.model((l) => [
-    parts.attention(l, { rope }),
-    l < denseLayers
-      ? parts.dense(l)
-      : { ...parts.experts(l, { rule: "raw" }), base: { expert: parts.shared(l, hidden) } },
-  ]);
+  return parts.model((l) => [parts.attention(l, { rope }), parts.denseThenExperts(l, { rule: "raw" })]);
 }

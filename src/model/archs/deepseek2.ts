@@ -18,18 +18,9 @@ export function deepseek2(reader: FileReader): ModelPlan {
   if (reader.number("attention.temperature_scale", 0) !== 0) {
     throw reader.unsupported("latent attention with an attention.temperature_scale");
   }
-  const { denseLayers } = parts;
   const gate = reader.rows("token_embd.weight") === VOCABULARY_OF_GLM ? "sigmoid" : "softmax";
   const attention = latentAttention(parts);
-  return parts.model((l) => [
-    attention(l),
-    l < denseLayers
-      ? parts.dense(l)
-      : {
-          ...parts.experts(l, { rule: parts.weightRule, gate }),
-          base: { expert: parts.shared(l, parts.sharedHidden) },
-        },
-  ]);
+  return parts.model((l) => [attention(l), parts.denseThenExperts(l, { rule: parts.weightRule, gate })]);
 }
 
 function latentAttention(parts: Parts): (l: number) => LatentAttentionBlock {

@@ -12,11 +12,6 @@ export function dots1(reader: FileReader): ModelPlan {
   const rope = ggufRope(reader, parts.keySize, false);
   return parts.model((l) => [
     parts.attention(l, { rope, norms: "head" }),
-    l < parts.denseLayers
-      ? parts.dense(l)
-      : {
-          ...parts.experts(l, { rule: parts.weightRule }),
-          base: { expert: parts.shared(l, parts.sharedHidden) },
-        },
+    parts.denseThenExperts(l, { rule: parts.weightRule }),
   ]);
 }

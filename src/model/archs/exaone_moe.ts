@@ -19,12 +19,7 @@ export function exaoneMoe(reader: FileReader): ModelPlan {
         rope: isWindowed ? rope(true) : undefined,
         window: isWindowed ? { tokens, kind: "sliding" } : undefined,
       }),
-      l < parts.denseLayers
-        ? parts.dense(l)
-        : {
-            ...parts.experts(l, { rule: parts.weightRule, gate: "sigmoid" }),
-            base: { expert: parts.shared(l, parts.sharedHidden) },
-          },
+      parts.denseThenExperts(l, { rule: parts.weightRule, gate: "sigmoid" }),
     ];
   });
 }

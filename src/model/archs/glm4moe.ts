@@ -1,4 +1,4 @@
-import type { FeedForwardBlock, ModelPlan } from "../plan.ts";
+import type { ModelPlan } from "../plan.ts";
 import { ggufRope, textRope } from "./gguf_rope.ts";
 import { Parts } from "./parts.ts";
 import type { FileReader } from "./reader.ts";
@@ -12,13 +12,11 @@ export function glm4moe(reader: FileReader): ModelPlan {
   const plain = ggufRope(reader, parts.keySize, false);
   const rope = reader.listed("rope.dimension_sections", 0) ? textRope(reader, plain, false) : plain;
   const norm = "post_attention_norm";
-  const feedForward = (l: number): FeedForwardBlock => {
-    if (l < parts.denseLayers) return parts.dense(l, { norm });
-    const base = { expert: parts.shared(l, parts.sharedHidden) };
-    return { ...parts.experts(l, { rule: parts.weightRule, gate: "sigmoid", norm }), base };
-  };
   return parts.model((l) => {
     const norms = reader.has(`blk.${l}.attn_q_norm.weight`) ? "head" : undefined;
-    return [parts.attention(l, { rope, norms }), feedForward(l)];
+    return [
+      parts.attention(l, { rope, norms }),
+      parts.denseThenExperts(l, { rule: parts.weightRule, gate: "sigmoid", norm }),
+    ];
   });
 }

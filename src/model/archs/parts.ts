@@ -237,6 +237,15 @@ export class Parts {
     return step === 0 || l % step !== (exception === "last" ? step - 1 : 0);
   }
 
+  /** Dense in the first layers; in the others experts beside shared ones, which have `shared` rows. */
+  denseThenExperts(
+    l: number,
+    { shared = this.sharedHidden, ...options }: ExpertOptions & { readonly shared?: number },
+  ): FeedForwardBlock {
+    if (l < this.denseLayers) return this.dense(l, options);
+    return { ...this.experts(l, options), base: { expert: this.shared(l, shared) } };
+  }
+
   /** The rule of `expert_weights_norm`, which is off unless set. */
   get weightRule(): "renormalise" | "raw" {
     return this.reader.flag("expert_weights_norm", false) ? "renormalise" : "raw";

@@ -3,7 +3,7 @@ import { gate_heads } from "../../kernels/gate_heads.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { rope_kv } from "../../kernels/rope_kv.ts";
 import type { AttentionBlock, HeadNorm, Linear } from "../plan.ts";
-import { addTo, normalise } from "./build.ts";
+import { addTo, normalise, project } from "./build.ts";
 import type { Mixer } from "./mixer.ts";
 
 /** x += Wo · gate ⊙ attention(rope(Wq·n), cache), n = norm(x) */
@@ -22,7 +22,7 @@ export const attentionMixer: Mixer<AttentionBlock> = {
   steps(build, block) {
     const { gpu, weights, state, sizes, tile } = build;
     const { heads, kvHeads, keySize, valueSize, rope, gate, norm, qNorm, kNorm, sinks } = block;
-    const { normed, projected, queries, attended, fault } = state;
+    const { projected, queries, attended, fault } = state;
     const { keys, values } = state.kept.get(block) as { keys: GPUBuffer; values: GPUBuffer };
     const { context } = sizes;
     const columns = columnsOf(inputs(block));
@@ -38,13 +38,7 @@ export const attentionMixer: Mixer<AttentionBlock> = {
     };
     return [
       normalise(build, norm),
-      ...matmul(gpu, {
-        matrices: inputs(block).flatMap((w) => weights.matrix(w)),
-        x: normed,
-        y: projected,
-        tile,
-        fault,
-      }),
+      ...project(build, inputs(block)),
 
       // Rotated keys and plain values go to the cache before any query looks at it.
       rope_kv(gpu, {

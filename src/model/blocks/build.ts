@@ -1,8 +1,9 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Step } from "../../gpu/program.ts";
+import { matmul } from "../../kernels/matmul.ts";
 import { rmsnorm } from "../../kernels/rmsnorm.ts";
 import type { NextGates } from "../next_gates.ts";
-import type { ModelPlan, NormSpec } from "../plan.ts";
+import type { Linear, ModelPlan, NormSpec } from "../plan.ts";
 import type { State, StateSizes } from "../state.ts";
 import type { Weights } from "../weights.ts";
 
@@ -31,6 +32,13 @@ export interface Sum {
 export function normalise({ gpu, weights, state }: Build, norm: NormSpec): Step {
   const { x, normed, fault } = state;
   return rmsnorm(gpu, { ...normArgs(weights, norm), x, y: normed, fault });
+}
+
+/** projected = W·n, the rows of `linears` stacked. */
+export function project({ gpu, weights, state, tile }: Build, linears: readonly Linear[]): Step[] {
+  const { normed, projected, fault } = state;
+  const matrices = linears.flatMap((linear) => weights.matrix(linear));
+  return matmul(gpu, { matrices, x: normed, y: projected, tile, fault });
 }
 
 /** x += what `steps` leave in the sum they are given, through the norm behind the block where there is one. */

@@ -3,7 +3,7 @@ import { delta_net_norm } from "../../kernels/delta_net_norm.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { short_convolution, shortConvolutionState } from "../../kernels/short_convolution.ts";
 import type { DeltaNetBlock, Linear } from "../plan.ts";
-import { addTo, normalise } from "./build.ts";
+import { addTo, normalise, project } from "./build.ts";
 import type { Mixer } from "./mixer.ts";
 
 /** x += Wo · (norm(memory(silu(conv(Wqkv·n)), alpha, beta)) ⊙ silu(Wz·n)), n = norm(x) */
@@ -21,20 +21,14 @@ export const deltaNetMixer: Mixer<DeltaNetBlock> = {
   steps(build, block) {
     const { gpu, weights, state, tile } = build;
     const { keyHeads, valueHeads, keySize, valueSize, tiled, norm, headNorm } = block;
-    const { normed, projected, queries, attended, fault } = state;
+    const { projected, queries, attended, fault } = state;
     const { window, memory } = state.kept.get(block) as { window: GPUBuffer; memory: GPUBuffer };
     const { qkv, values, columns } = columnsOf(block);
     const betaAt = qkv + values;
     const repeat = valueHeads / keyHeads;
     return [
       normalise(build, norm),
-      ...matmul(gpu, {
-        matrices: inputs(block).flatMap((w) => weights.matrix(w)),
-        x: normed,
-        y: projected,
-        tile,
-        fault,
-      }),
+      ...project(build, inputs(block)),
 
       // Each channel of q, k and v is mixed with itself in the last tokens.
       short_convolution(gpu, {

@@ -1,7 +1,7 @@
 import { matmul } from "../../kernels/matmul.ts";
 import { short_convolution, shortConvolutionState } from "../../kernels/short_convolution.ts";
 import type { ShortConvolutionBlock } from "../plan.ts";
-import { addTo, normalise } from "./build.ts";
+import { addTo, normalise, project } from "./build.ts";
 import type { Mixer } from "./mixer.ts";
 
 /** x += Wo · (c ⊙ conv(b ⊙ u)), [b, c, u] = Wi · n, n = norm(x) */
@@ -12,12 +12,12 @@ export const shortConvolutionMixer: Mixer<ShortConvolutionBlock> = {
   kept: (block) => ({ window: shortConvolutionState(channelsOf(block), block.kernel.shape.at(-1) ?? 1) }),
   steps(build, block) {
     const { gpu, weights, state, tile } = build;
-    const { normed, projected, attended, fault } = state;
+    const { projected, attended, fault } = state;
     const { window } = state.kept.get(block) as { window: GPUBuffer };
     const channels = channelsOf(block);
     return [
       normalise(build, block.norm),
-      ...matmul(gpu, { matrices: weights.matrix(block.input), x: normed, y: projected, tile, fault }),
+      ...project(build, [block.input]),
 
       short_convolution(gpu, {
         ...{ channels, x: projected, columns: 3 * channels, state: window, y: attended, fault },
