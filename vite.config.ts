@@ -6,7 +6,10 @@ import { defineConfig } from "vite";
  */
 const treeshake = { moduleSideEffects: [{ test: /@huggingface[\\/]tasks/, sideEffects: false }] };
 
-/** The library: one ES module in which workers and shaders are text, so that a consumer's bundler needs no plugin. */
+/**
+ * The library: an ES module in which workers and shaders are text, so that a consumer's bundler needs no plugin, and
+ * beside it what only chats load.
+ */
 export default defineConfig({
   publicDir: false,
   build: {

@@ -4,11 +4,10 @@ import { dirname, resolve } from "node:path";
 import process from "node:process";
 import { SluiceError } from "../src/errors.ts";
 import type { Job, JobResult } from "./job.ts";
+import { exit, explain } from "./terminal/exit.ts";
 import { callerFolder, findModel } from "./terminal/model_place.ts";
-import { parseOptions, type TerminalOptions, USAGE, UsageError } from "./terminal/options.ts";
+import { parseOptions, type TerminalOptions, USAGE } from "./terminal/options.ts";
 
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
 const EXIT_INTERRUPTED = 130;
 
 /** Undoes what a run started, however the run ends. */
@@ -51,17 +50,6 @@ function writablePath(option: string, file: string | undefined): string | undefi
   return path;
 }
 
-function report(error: unknown): number {
-  if (isInterrupted) return EXIT_INTERRUPTED;
-  if (error instanceof UsageError) {
-    console.error(`${error.message}\n\n${USAGE}`);
-    return EXIT_USAGE;
-  }
-  if (error instanceof SluiceError) console.error(`${error.code}: ${error.message}\n${error.remedy}`);
-  else console.error(error);
-  return EXIT_FAILED;
-}
-
 async function main(args: readonly string[]): Promise<number> {
   try {
     const options = parseOptions(args);
@@ -74,16 +62,10 @@ async function main(args: readonly string[]): Promise<number> {
     else if (tokens.length > 0) process.stdout.write("\n");
     return 0;
   } catch (error) {
-    return report(error);
+    return isInterrupted ? EXIT_INTERRUPTED : explain(error, USAGE);
   } finally {
     await cleanUp();
   }
-}
-
-/** Ends the process even where a native module keeps it alive, after the last byte is written. */
-async function exit(code: number): Promise<void> {
-  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
-  process.exit(code);
 }
 
 process.once("SIGINT", () => {

@@ -12,13 +12,13 @@ const LAYERS = [
   ["source"],
   ["api"],
   ["text", "store", "gpu", "router"],
-  ["experts", "kernels", "language_model"],
-  ["model", "meter"],
+  ["experts", "kernels", "chat"],
+  ["model", "meter", "language_model"],
   ["engine"],
   ["client", "inline", "serve"],
   ["index"],
 ];
-const PAGE_SIDE = ["index", "client", "text"];
+const PAGE_SIDE = ["index", "client", "text", "chat"];
 const GPU_SIDE = ["gpu", "kernels", "model", "engine"];
 
 const CREATES_GPU_OBJECTS =

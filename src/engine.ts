@@ -32,7 +32,7 @@ const IDLE_MS = 2000;
 const TOKENS_TO_REMEMBER = 64;
 
 /** Keys of the metadata that the page side makes a tokenizer of. */
-const VOCABULARY = /^(tokenizer\.|(tokenizer|generation)_config\.json$)/;
+const VOCABULARY = /^(tokenizer\.|(tokenizer|generation)_config\.json$|chat_template\.jinja$)/;
 
 interface ModelInUse extends Prepared, Loaded {
   readonly id: string;

@@ -11,6 +11,25 @@ export type {
   SamplingOptions,
   Stats,
 } from "./api.ts";
+export type { ChatCompletions } from "./chat/chat_completions.ts";
+export type { Completions } from "./chat/completions.ts";
+export type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatCompletionCreateParams,
+  ChatCompletionCreateParamsNonStreaming,
+  ChatCompletionCreateParamsStreaming,
+  ChatCompletionMessage,
+  ChatCompletionMessageParam,
+  Completion,
+  CompletionChunk,
+  CompletionCreateParams,
+  CompletionCreateParamsNonStreaming,
+  CompletionCreateParamsStreaming,
+  CompletionUsage,
+  FinishReason,
+  RequestOptions,
+} from "./chat/shapes.ts";
 export { loadModel } from "./client.ts";
 export { type ErrorDetails, SluiceError, type SluiceErrorCode } from "./errors.ts";
 export type { Model } from "./language_model.ts";

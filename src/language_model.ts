@@ -12,6 +12,11 @@ import type {
   PredictorName,
   Stats,
 } from "./api.ts";
+import type { TextModel } from "./chat/answer.ts";
+import { ChatCompletions } from "./chat/chat_completions.ts";
+import { RANGES, requireInRange } from "./chat/check.ts";
+import { Completions } from "./chat/completions.ts";
+import { chatEncoder } from "./chat/encode_chat.ts";
 import { abortedError, SluiceError, throwIfAborted } from "./errors.ts";
 import type { InstallForm } from "./quant/install.ts";
 import { type ModelSource, specOf } from "./source/spec.ts";
@@ -48,6 +53,10 @@ export class Model {
   readonly info: ModelInfo;
   /** Absent where the file has no vocabulary that can be used; ids work all the same. */
   readonly tokenizer: Tokenizer | undefined;
+  /** Answers to chats, in the shapes that OpenAI published. */
+  readonly chat: { readonly completions: ChatCompletions };
+  /** Continued texts, in the shapes that OpenAI published. */
+  readonly completions: Completions;
   readonly #noTokenizer: unknown;
   readonly #engine: EngineService;
 
@@ -59,6 +68,14 @@ export class Model {
     } catch (error) {
       this.#noTokenizer = error;
     }
+    const text: TextModel = {
+      info,
+      tokenizer: () => this.#requireTokenizer(),
+      generateTokens: (prompt, options) => this.generateTokens(prompt, options),
+      stats: () => this.stats(),
+    };
+    this.completions = new Completions(text);
+    this.chat = { completions: new ChatCompletions(text, chatEncoder(text, vocabulary)) };
   }
 
   /**
@@ -209,18 +226,10 @@ function requireName(what: string, name: string | undefined, names: Readonly<Rec
 function engineOptions(options: GenerateOptions, stopTokens: readonly number[]): EngineGenerateOptions {
   const { temperature = 0, topK = 0, topP = 1, maxTokens = Number.MAX_SAFE_INTEGER } = options;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
-  requireInRange("temperature", temperature, 0, 1e6);
-  requireInRange("topK", topK, 0, 2 ** 32 - 1, true);
-  requireInRange("topP", topP, 0, 1);
-  requireInRange("seed", seed, 0, 2 ** 32 - 1, true);
-  requireInRange("maxTokens", maxTokens, 0, Number.MAX_SAFE_INTEGER, true);
+  requireInRange("temperature", temperature, RANGES.temperature);
+  requireInRange("topK", topK, RANGES.topK);
+  requireInRange("topP", topP, RANGES.topP);
+  requireInRange("seed", seed, RANGES.seed);
+  requireInRange("maxTokens", maxTokens, RANGES.maxTokens);
   return { temperature, topK, topP, seed, maxTokens, stopTokens };
-}
-
-function requireInRange(name: string, value: number, least: number, most: number, whole = false): void {
-  if (value >= least && value <= most && (!whole || Number.isInteger(value))) return;
-  throw new SluiceError("bad-request", `${name} is ${value}`, {
-    remedy: `Use a ${whole ? "whole number" : "number"} from ${least} to ${most}.`,
-    details: { [name]: value, least, most },
-  });
 }

@@ -14,7 +14,7 @@ export type ModelPlace =
 const embedded = fileURLToPath(new URL("../public/tiny-stories-moe-Q4_K_M.gguf", import.meta.url));
 
 /** npm changes to the package's folder; a relative path means the folder of whoever called it. */
-const isOwnScript = ["generate", "bench"].includes(process.env.npm_lifecycle_event ?? "");
+const isOwnScript = ["generate", "bench", "tokenize"].includes(process.env.npm_lifecycle_event ?? "");
 export const callerFolder = (isOwnScript ? process.env.INIT_CWD : undefined) ?? process.cwd();
 
 const REMEDY =
@@ -67,7 +67,9 @@ export function modelFiles({ kind, path }: Exclude<ModelPlace, { kind: "url" }>)
 }
 
 function modelFilesIn(folder: string): string[] {
-  const names = readdirSync(folder).filter((name) => /\.(gguf|safetensors)$|^[^.].*\.json$/i.test(name));
+  const names = readdirSync(folder).filter((name) =>
+    /\.(gguf|safetensors)$|^[^.].*\.(json|jinja)$/i.test(name),
+  );
   return names.sort();
 }
 

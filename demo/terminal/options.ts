@@ -96,7 +96,8 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
   }
   return {
     model: nonEmpty("--model", values.model),
-    prompt: values.tokens === undefined ? (values.prompt ?? DEFAULT_PROMPT) : tokenIds(values.tokens),
+    prompt:
+      values.tokens === undefined ? (values.prompt ?? DEFAULT_PROMPT) : tokenIds("--tokens", values.tokens),
     maxTokens: integer("--max-tokens", values["max-tokens"], DEFAULT_MAX_TOKENS),
     temperature: number("--temperature", values.temperature, 0),
     topK: integer("--top-k", values["top-k"], 0),
@@ -146,7 +147,7 @@ function parsed(args: readonly string[]) {
   }
 }
 
-function nonEmpty(option: string, value: string | undefined): string | undefined {
+export function nonEmpty(option: string, value: string | undefined): string | undefined {
   if (value === "") throw new UsageError(`${option} is empty`);
   return value;
 }
@@ -197,6 +198,7 @@ function byteCount(text: string): number | undefined {
   return Number.isSafeInteger(count) ? count : undefined;
 }
 
-function tokenIds(list: string): number[] {
-  return list.split(",").map((id) => integer("--tokens", id.trim(), 0));
+/** Ids between commas. */
+export function tokenIds(option: string, list: string): number[] {
+  return list.split(",").map((id) => integer(option, id.trim(), 0));
 }

@@ -7,7 +7,7 @@ export const CONFIG = "config.json";
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 /** Kept where they are there: what the page side makes a tokenizer of. */
-const TEXTS = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+const TEXTS = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
 
 export const MAX_CONFIG_BYTES = 16 * 2 ** 20;
 const MAX_TEXT_BYTES = 100_000_000;

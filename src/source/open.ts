@@ -140,7 +140,7 @@ function byName(files: readonly File[]): ReadonlyMap<string, Blob> {
 async function filesIn(directory: FileSystemDirectoryHandle): Promise<File[]> {
   const handles: FileSystemFileHandle[] = [];
   for await (const entry of directory.values()) {
-    if (entry.kind === "file" && /\.(gguf|safetensors|json)$/i.test(entry.name)) handles.push(entry);
+    if (entry.kind === "file" && /\.(gguf|safetensors|json|jinja)$/i.test(entry.name)) handles.push(entry);
   }
   return Promise.all(handles.map(fileOf));
 }

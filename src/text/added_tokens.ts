@@ -17,8 +17,13 @@ export interface AddedToken {
 /** Text in order: stretches of ordinary text, and the added tokens between them. */
 export type Segment = string | AddedToken;
 
+/** Whether `token` counts where it stands in a text, from character `start` to `end`. */
+export type MatchFilter = (token: AddedToken, start: number, end: number) => boolean;
+
 /** Splits text at `tokens`: the leftmost match first, the longest of those that start there. */
-export function segmenter(tokens: readonly AddedToken[]): (text: string) => Segment[] {
+export function segmenter(
+  tokens: readonly AddedToken[],
+): (text: string, mayMatch?: MatchFilter) => Segment[] {
   const byFirstUnit = new Map<number, AddedToken[]>();
   for (const token of tokens) {
     if (token.text === "") continue;
@@ -28,16 +33,21 @@ export function segmenter(tokens: readonly AddedToken[]): (text: string) => Segm
     else byFirstUnit.set(unit, [token]);
   }
   for (const list of byFirstUnit.values()) list.sort((a, b) => b.text.length - a.text.length);
-  const matchAt = (text: string, at: number): AddedToken | undefined =>
+  const matchAt = (text: string, at: number, mayMatch: MatchFilter | undefined): AddedToken | undefined =>
     byFirstUnit
       .get(text.charCodeAt(at))
-      ?.find((token) => text.startsWith(token.text, at) && (!token.singleWord || isWhole(text, at, token)));
+      ?.find(
+        (token) =>
+          text.startsWith(token.text, at) &&
+          (!token.singleWord || isWhole(text, at, token)) &&
+          (mayMatch?.(token, at, at + token.text.length) ?? true),
+      );
 
-  return (text) => {
+  return (text, mayMatch) => {
     const segments: Segment[] = [];
     let start = 0;
     for (let at = 0; at < text.length; ) {
-      const token = matchAt(text, at);
+      const token = matchAt(text, at, mayMatch);
       if (!token) {
         at++;
         continue;

@@ -1,6 +1,6 @@
-import { type AddedToken, type Segment, segmenter } from "./added_tokens.ts";
+import { type AddedToken, type MatchFilter, type Segment, segmenter } from "./added_tokens.ts";
 import { detokenizerFactory } from "./detokenizer.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { TextSpan, Tokenizer } from "./tokenizer.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
 /** What the readers of model files and of `tokenizer.json` find out about a tokenizer. */
@@ -27,6 +27,15 @@ export function assembleTokenizer(parts: TokenizerParts): Tokenizer {
     added.filter((token) => !token.special),
     normalize,
   );
+  // Positions are those of the text as it came, so special tokens are found there whatever their kind.
+  const segmentSpans = twoStageSegmenter(
+    added.map((token) => (token.special ? { ...token, normalized: false } : token)),
+    normalize,
+  );
+  const split = (text: string, parseSpecial: boolean | readonly TextSpan[]): SectionedSegment[] => {
+    if (typeof parseSpecial !== "boolean") return segmentSpans(text, insideOf(parseSpecial));
+    return parseSpecial ? segmentAll(text) : segmentText(text);
+  };
   const stream = detokenizerFactory(parts.vocabulary, parts.spacePrefix);
 
   return {
@@ -34,8 +43,7 @@ export function assembleTokenizer(parts: TokenizerParts): Tokenizer {
     stream,
     encode(text, { addSpecial = true, parseSpecial = false } = {}) {
       const ids: number[] = addSpecial ? [...prefix] : [];
-      const segments = (parseSpecial ? segmentAll : segmentText)(text);
-      for (const { segment, section } of segments) {
+      for (const { segment, section } of split(text, parseSpecial)) {
         if (typeof segment === "string") encodeText(segment, section, ids);
         else ids.push(segment.id);
       }
@@ -56,14 +64,20 @@ type SectionedSegment = { readonly segment: Segment; readonly section: number };
 function twoStageSegmenter(
   tokens: readonly AddedToken[],
   normalize: (text: string) => string,
-): (text: string) => SectionedSegment[] {
+): (text: string, mayMatch?: MatchFilter) => SectionedSegment[] {
   const segmentRaw = segmenter(tokens.filter((token) => !token.normalized));
   const segmentNormalized = segmenter(
     tokens.filter((token) => token.normalized).map((token) => ({ ...token, text: normalize(token.text) })),
   );
-  return (text) =>
-    segmentRaw(text).flatMap((raw, section) => {
+  return (text, mayMatch) =>
+    segmentRaw(text, mayMatch).flatMap((raw, section) => {
       const segments = typeof raw === "string" ? segmentNormalized(normalize(raw)) : [raw];
       return segments.map((segment) => ({ segment, section }));
     });
+}
+
+/** Special tokens count only inside of `spans`. */
+function insideOf(spans: readonly TextSpan[]): MatchFilter {
+  return (token, start, end) =>
+    !token.special || spans.some((span) => span.start <= start && span.end >= end);
 }

@@ -1,7 +1,7 @@
-import { SluiceError } from "../errors.ts";
 import type { Metadata } from "../source/model_file.ts";
 import { tokenizerFromGguf } from "./from_gguf.ts";
 import { tokenizerFromJson } from "./from_json.ts";
+import { parseJsonText } from "./json_parts.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /**
@@ -11,25 +11,11 @@ import type { Tokenizer } from "./tokenizer.ts";
  * @throws `unsupported-model` for a kind that is not known, `bad-model-file` for a damaged one.
  */
 export function tokenizerFromFile(metadata: Metadata): Tokenizer | undefined {
-  const tokenizer = parse(metadata, "tokenizer.json");
+  const tokenizer = parseJsonText(metadata, "tokenizer.json");
   if (tokenizer === undefined) return tokenizerFromGguf(metadata);
   return tokenizerFromJson(
     tokenizer,
-    parse(metadata, "tokenizer_config.json"),
-    parse(metadata, "generation_config.json"),
+    parseJsonText(metadata, "tokenizer_config.json"),
+    parseJsonText(metadata, "generation_config.json"),
   );
-}
-
-function parse(metadata: Metadata, name: string): unknown {
-  const text = metadata[name];
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(String(text));
-  } catch (cause) {
-    throw new SluiceError("bad-model-file", `${name} is not JSON`, {
-      remedy: "Download the model's files again.",
-      details: { name },
-      cause,
-    });
-  }
 }

@@ -1,4 +1,5 @@
 import { SluiceError } from "../errors.ts";
+import type { Metadata } from "../source/model_file.ts";
 import type { AddedToken } from "./added_tokens.ts";
 import { SPACE_MARK, type Spelling } from "./vocabulary.ts";
 
@@ -31,6 +32,24 @@ export interface JsonTokenizer {
 export function asObject(value: unknown): JsonObject {
   const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
   return isObject ? (value as JsonObject) : {};
+}
+
+/**
+ * What the file `name` of a folder says, whose text is in `metadata`; `undefined` where it is not there.
+ * @throws `bad-model-file` for a text that is not JSON
+ */
+export function parseJsonText(metadata: Metadata, name: string): unknown {
+  const text = metadata[name];
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(String(text));
+  } catch (cause) {
+    throw new SluiceError("bad-model-file", `${name} is not JSON`, {
+      remedy: "Download the model's files again.",
+      details: { name },
+      cause,
+    });
+  }
 }
 
 /** A token is named by its text or by an object that holds the text. */

@@ -1,10 +1,19 @@
 import type { DecodeOptions, StreamingDetokenizer } from "./detokenizer.ts";
 
+/** Characters `start` to `end` of a text, in code units. */
+export interface TextSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface EncodeOptions {
   /** Add the begin-of-sequence token (and others) the vocabulary asks for. Default true. */
   readonly addSpecial?: boolean;
-  /** Let the text name special tokens such as `<|im_start|>`. Default false: user text stays text. */
-  readonly parseSpecial?: boolean;
+  /**
+   * Let the text name special tokens such as `<|im_start|>`, everywhere or only inside of spans (ascending, apart).
+   * Default false: user text stays text.
+   */
+  readonly parseSpecial?: boolean | readonly TextSpan[];
 }
 
 /** Text to token ids and back, for one vocabulary. */

@@ -18,7 +18,16 @@ export interface TerminalHooks {
 
 /** What `npm run -s generate -- ...args` runs. */
 export function generate(args: readonly string[], hooks: TerminalHooks = {}): Promise<TerminalRun> {
-  const child = spawn(process.execPath, ["scripts/ts.mjs", "demo/headless.ts", ...args], { cwd: root });
+  return runEntry("demo/headless.ts", args, hooks);
+}
+
+/** What `npm run -s tokenize -- ...args` runs. */
+export function tokenize(args: readonly string[]): Promise<TerminalRun> {
+  return runEntry("demo/tokenize.ts", args);
+}
+
+function runEntry(entry: string, args: readonly string[], hooks: TerminalHooks = {}): Promise<TerminalRun> {
+  const child = spawn(process.execPath, ["scripts/ts.mjs", entry, ...args], { cwd: root });
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (piece: string) => {

@@ -207,6 +207,25 @@ describe("tokenizer.json", () => {
     expect(tokenizer.encode("a <tool> a", { addSpecial: false })).toEqual([6, 9, 6]);
   });
 
+  it("lets special tokens be named inside of spans only, also those found in normalised text", () => {
+    const normalized = llamaLike.added_tokens.map((token) => ({ ...token, normalized: true }));
+    for (const added_tokens of [llamaLike.added_tokens, normalized]) {
+      const tokenizer = tokenizerFromJson({ ...llamaLike, added_tokens });
+      const encode = (parseSpecial: { start: number; end: number }[]) =>
+        tokenizer.encode("a</s>b</s>", { addSpecial: false, parseSpecial }).filter((id) => id === 2);
+      expect(encode([])).toEqual([]);
+      expect(encode([{ start: 1, end: 5 }])).toEqual([2]);
+      expect(encode([{ start: 2, end: 10 }])).toEqual([2]);
+      expect(
+        encode([
+          { start: 0, end: 4 },
+          { start: 4, end: 9 },
+        ]),
+      ).toEqual([]);
+      expect(encode([{ start: 0, end: 10 }])).toEqual([2, 2]);
+    }
+  });
+
   it("follows what the configuration says of begin and end tokens", () => {
     const names = { bos_token: "<s>", eos_token: "</s>" };
     const without = tokenizerFromJson(llamaLike, { ...names, add_bos_token: false, add_eos_token: true });

@@ -1,0 +1,66 @@
+import { type ErrorDetails, SluiceError } from "../errors.ts";
+
+export interface Range {
+  readonly least: number;
+  readonly most: number;
+  readonly isWhole?: boolean;
+  /** `least` itself is too little. */
+  readonly isAbove?: boolean;
+}
+
+/** What the engine takes for each of its settings. */
+export const RANGES = {
+  temperature: { least: 0, most: 1e6 },
+  topK: { least: 0, most: 2 ** 32 - 1, isWhole: true },
+  topP: { least: 0, most: 1 },
+  seed: { least: 0, most: 2 ** 32 - 1, isWhole: true },
+  maxTokens: { least: 0, most: Number.MAX_SAFE_INTEGER, isWhole: true },
+} as const satisfies Record<string, Range>;
+
+/** @returns `value` @throws SluiceError `bad-request` with the name, the value and its range */
+export function requireInRange(name: string, value: unknown, range: Range): number {
+  const { least, most, isWhole = false, isAbove = false } = range;
+  if (
+    typeof value === "number" &&
+    (isAbove ? value > least : value >= least) &&
+    value <= most &&
+    (!isWhole || Number.isInteger(value))
+  ) {
+    return value;
+  }
+  const bounds = isAbove ? `above ${least}, at most ${most}` : `from ${least} to ${most}`;
+  throw badRequest(`${name} is ${asText(value)}`, `Use a ${isWhole ? "whole number" : "number"} ${bounds}.`, {
+    [name]: typeof value === "number" ? value : asText(value),
+    least,
+    most,
+  });
+}
+
+/** A value as a message spells it. */
+export function asText(value: unknown): string {
+  if (typeof value === "number" || typeof value === "bigint" || value === undefined) return String(value);
+  try {
+    const text = JSON.stringify(value) ?? typeof value;
+    return text.length <= 80 ? text : `${text.slice(0, 80)}…`;
+  } catch {
+    return typeof value;
+  }
+}
+
+/** Null is what a parameter that is not given may be. */
+export function isAbsent(value: unknown): value is null | undefined {
+  return value === undefined || value === null;
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** @throws SluiceError `bad-request`: `name` is `value`, and what it may be instead */
+export function refuse(name: string, value: unknown, remedy: string): never {
+  throw badRequest(`${name} is ${asText(value)}`, remedy, { [name]: asText(value) });
+}
+
+export function badRequest(message: string, remedy: string, details: ErrorDetails = {}): SluiceError {
+  return new SluiceError("bad-request", message, { remedy, details });
+}

@@ -1,0 +1,104 @@
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { type AnswerEvent, answer, type TextModel, wholeAnswer } from "./answer.ts";
+import { refuse } from "./check.ts";
+import { answerHeader } from "./header.ts";
+import { refuseUnsupported, UNSUPPORTED_IN_TEXT } from "./neutral.ts";
+import { checkedNames, readCommon, readMaxTokens, readRequest, readStreaming } from "./request.ts";
+import type {
+  AnswerHeader,
+  Completion,
+  CompletionChunk,
+  CompletionCreateParams,
+  CompletionCreateParamsNonStreaming,
+  CompletionCreateParamsStreaming,
+  RequestOptions,
+} from "./shapes.ts";
+
+/** What a request gets without `max_tokens`, as published. */
+const DEFAULT_MAX_TOKENS = 16;
+const CHECKED = checkedNames({ prompt: true, max_tokens: true });
+
+/** `model.completions`: texts that are continued. */
+export class Completions {
+  readonly #model: TextModel;
+
+  constructor(model: TextModel) {
+    this.#model = model;
+  }
+
+  /**
+   * Continues a text, or several. With `stream: true` the answer comes in chunks while it is made: nothing runs before
+   * the first is asked for, and leaving the loop ends the call.
+   * @throws SluiceError `bad-request` (also while another call runs), `context-full`, `aborted`, `device-lost`,
+   * `unsupported-model` (no vocabulary)
+   */
+  create(request: CompletionCreateParamsNonStreaming, options?: RequestOptions): Promise<Completion>;
+  create(
+    request: CompletionCreateParamsStreaming,
+    options?: RequestOptions,
+  ): Promise<AsyncGenerator<CompletionChunk, void, undefined>>;
+  create(
+    request: CompletionCreateParams,
+    options?: RequestOptions,
+  ): Promise<Completion | AsyncGenerator<CompletionChunk, void, undefined>>;
+  async create(
+    params: CompletionCreateParams,
+    options?: RequestOptions,
+  ): Promise<Completion | AsyncGenerator<CompletionChunk, void, undefined>> {
+    const request = readRequest(params, options);
+    refuseUnsupported(request, CHECKED, UNSUPPORTED_IN_TEXT);
+    const { isStream, includeUsage } = readStreaming(request);
+    const maxTokens = readMaxTokens(request, ["max_tokens"], DEFAULT_MAX_TOKENS);
+    const settings = readCommon(request, maxTokens, options);
+    const prompts = readPrompts(request.prompt, this.#model.tokenizer());
+    const header = answerHeader("cmpl", this.#model.info);
+    const events = answer(this.#model, prompts, settings);
+    return isStream ? chunks(header, events, includeUsage) : completion(header, events);
+  }
+}
+
+/** Ids of the tokens of each prompt. The engine sees to it that there are some, and that the model has them. */
+function readPrompts(prompt: unknown, tokenizer: Tokenizer): readonly (readonly number[])[] {
+  const isText = (value: unknown) => typeof value === "string";
+  const isIds = (value: unknown) => Array.isArray(value) && value.every((id) => typeof id === "number");
+  if (isText(prompt)) return [tokenizer.encode(prompt as string)];
+  if (Array.isArray(prompt) && prompt.length > 0) {
+    if (prompt.every(isText)) return prompt.map((text) => tokenizer.encode(text));
+    if (isIds(prompt)) return [prompt];
+    if (prompt.every(isIds)) return prompt;
+  }
+  return refuse("prompt", prompt, "Use a text, the ids of its tokens, or a list of several of either.");
+}
+
+async function completion(header: AnswerHeader, events: AsyncIterable<AnswerEvent>): Promise<Completion> {
+  const { choices, usage } = await wholeAnswer(events);
+  return {
+    ...header,
+    object: "text_completion",
+    choices: choices.map(({ text, finishReason }, index) => ({
+      index,
+      text,
+      logprobs: null,
+      finish_reason: finishReason,
+    })),
+    usage,
+  };
+}
+
+async function* chunks(
+  header: AnswerHeader,
+  events: AsyncIterable<AnswerEvent>,
+  includeUsage: boolean,
+): AsyncGenerator<CompletionChunk, void, undefined> {
+  const start = { ...header, object: "text_completion" } as const;
+  for await (const event of events) {
+    if ("usage" in event) {
+      if (includeUsage) yield { ...start, choices: [], usage: event.usage };
+      continue;
+    }
+    const text = "text" in event ? event.text : "";
+    const finish_reason = "text" in event ? null : event.finishReason;
+    const choices = [{ index: event.index, text, logprobs: null, finish_reason }];
+    yield { ...start, choices, ...(includeUsage && { usage: null }) };
+  }
+}
