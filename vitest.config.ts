@@ -5,6 +5,8 @@ import { runtimeDependencies } from "./scripts/dependencies.ts";
 import { serveFiles, testMounts } from "./scripts/serve_files.ts";
 
 const MINUTE_MS = 60_000;
+/** Files of a project take turns, but the two projects run side by side: a software adapter keeps one core busy. */
+const inTurns = { fileParallelism: false, sequence: { groupOrder: 1 } };
 const browserTests = "test/**/*.browser.test.ts";
 const executablePath = findBrowser();
 
@@ -20,6 +22,7 @@ export default defineConfig({
         test: {
           name: "node",
           environment: "node",
+          ...inTurns,
           include: ["test/**/*.test.ts"],
           exclude: [browserTests],
         },
@@ -33,8 +36,7 @@ export default defineConfig({
         test: {
           name: "browser",
           include: [browserTests],
-          // One software adapter on few cores: files side by side only take turns.
-          fileParallelism: false,
+          ...inTurns,
           browser: {
             enabled: true,
             headless: true,
