@@ -21,7 +21,7 @@ async function run(options: TerminalOptions): Promise<JobResult> {
   const { load, prompt, maxTokens, temperature, topK, topP, seed } = options;
   const wantsLogits = logitsFile !== undefined;
   const sampling = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
-  const job: Job = { load, prompt, ...sampling, wantsLogits };
+  const job: Job = { load, prompt, ...sampling, wantsLogits, ...(options.route && { route: options.route }) };
   const onText = (piece: string) => {
     if (!options.json) process.stdout.write(piece);
   };

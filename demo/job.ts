@@ -1,5 +1,5 @@
 /** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
-import type { LoadOptions, Model, ModelInfo, Stats } from "../src/index.ts";
+import type { LoadOptions, Model, ModelInfo, RoutingNumbers, Stats } from "../src/index.ts";
 import { SluiceError } from "../src/index.ts";
 
 /** How a model is loaded, as plain data that goes to a page. */
@@ -16,6 +16,8 @@ export interface Job {
   readonly topP: number;
   readonly seed?: number;
   readonly wantsLogits: boolean;
+  /** Numbers of the routers to run with, in place of the model's. */
+  readonly route?: Partial<RoutingNumbers>;
   /** Go on until the whole model is on disk, so that the next load of the same profile finds it there. */
   readonly waitsForInstall?: boolean;
 }
@@ -53,6 +55,7 @@ export async function runJob(load: () => Promise<Model>, job: Job, events: JobEv
 
 async function runOn(model: Model, job: Job, events: JobEvents, start: number): Promise<JobResult> {
   const prompt = promptTokens(model, job.prompt);
+  if (job.route) await model.routing.set(job.route);
   if (job.wantsLogits) await events.onLogits(await model.logits(prompt));
   const tokens: number[] = [];
   let text = "";

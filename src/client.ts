@@ -1,5 +1,12 @@
 import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlink";
-import type { EngineRequest, EngineService, LoadOptions, Progress, TokenStream } from "./api.ts";
+import type {
+  EngineRequest,
+  EngineService,
+  LoadOptions,
+  Progress,
+  RoutingChange,
+  TokenStream,
+} from "./api.ts";
 import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
 import { loadOn, type Model } from "./language_model.ts";
 import type { ModelSource } from "./source/spec.ts";
@@ -150,6 +157,14 @@ class EngineClient implements EngineService {
 
   removeConversation(name: string) {
     return this.#call(() => this.#remote.removeConversation(name));
+  }
+
+  routing() {
+    return this.#call(() => this.#remote.routing());
+  }
+
+  changeRouting(change: RoutingChange) {
+    return this.#call(() => this.#remote.changeRouting(change));
   }
 
   trace() {

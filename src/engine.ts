@@ -4,9 +4,11 @@ import type {
   EngineLoadOptions,
   EngineService,
   ExpertActivity,
+  LayerRouting,
   LoadedModel,
   ModelInfo,
   Progress,
+  RoutingChange,
   Stats,
   TokenBatch,
   TokenLogprobs,
@@ -27,6 +29,7 @@ import {
   rememberLearned,
 } from "./model/load.ts";
 import { requireToken } from "./model/runner.ts";
+import { moeLayers } from "./model/state.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
 import type { OpenedModel, StoreService } from "./store/service.ts";
@@ -185,9 +188,7 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const layers = plan.layers.flatMap(({ blocks }, layer) =>
-      blocks.some((block) => block.kind === "feed-forward" && block.moe) ? [layer] : [],
-    );
+    const layers = moeLayers(plan);
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
@@ -195,6 +196,16 @@ export class Engine implements EngineService {
       isResident: counts.uses.map((_, expert) => stream.isThere(site, expert)),
     }));
     return { tokens: activity.tokens, sites };
+  }
+
+  async routing(): Promise<readonly LayerRouting[]> {
+    return this.#loaded().routing.layers;
+  }
+
+  async changeRouting(change: RoutingChange): Promise<readonly LayerRouting[]> {
+    const { routing } = this.#loaded();
+    routing.change(change);
+    return routing.layers;
   }
 
   async trace(): Promise<string> {

@@ -18,6 +18,8 @@ export function serveEngine({ port, store }: EngineRequest): void {
     },
     stats: () => engine.stats(),
     experts: () => engine.experts(),
+    routing: () => engine.routing(),
+    changeRouting: (change) => engine.changeRouting(change),
     saveConversation: (name, data) => engine.saveConversation(name, data),
     restoreConversation: (name) => engine.restoreConversation(name),
     conversations: () => engine.conversations(),

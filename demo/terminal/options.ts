@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { DEFAULTS } from "../../src/experts/defaults.ts";
 import { POLICIES } from "../../src/experts/policy/index.ts";
 import { PREDICTORS } from "../../src/experts/predictor/index.ts";
-import type { ExpertOptions, LoadOptions, MemoryBudget } from "../../src/index.ts";
+import type { ExpertOptions, LoadOptions, MemoryBudget, RoutingNumbers } from "../../src/index.ts";
 import { INSTALL_FORMS } from "../../src/quant/install.ts";
 import { isHubName } from "../../src/source/hub_name.ts";
 import type { JobLoad } from "../job.ts";
@@ -18,6 +18,8 @@ export interface TerminalOptions {
   readonly seed: number | undefined;
   /** What was given of it; the engine has defaults for the rest. */
   readonly load: JobLoad;
+  /** Numbers of the routers that are not to be the model's. */
+  readonly route: Partial<RoutingNumbers> | undefined;
   readonly logitsFile: string | undefined;
   readonly traceFile: string | undefined;
   readonly json: boolean;
@@ -31,6 +33,13 @@ export class UsageError extends Error {}
 export const DEFAULT_PROMPT = "once upon a time, there was a little";
 const DEFAULT_MAX_TOKENS = 128;
 const STORES = ["auto", "indexeddb", "opfs", "memory"] as const satisfies readonly LoadOptions["store"][];
+const ROUTES: Readonly<Record<string, keyof RoutingNumbers>> = {
+  k: "k",
+  "top-p": "p",
+  threshold: "threshold",
+  temperature: "temperature",
+};
+const ROUTE_NAMES = ["k", "top-p", "threshold", "temperature"];
 /** Powers of 1024. */
 const SUFFIXES = ["", "K", "M", "G"];
 
@@ -48,6 +57,8 @@ export const USAGE = `usage: npm run -s generate -- [options]
   --top-k K             sample from the K most likely tokens; 0 from all (default 0)
   --top-p P             sample from the most likely tokens that make up P of the probability (default 1)
   --seed S              repeat a sampled text (default: a new one each time)
+  --route NAME=N        route with another number than the model's, in all layers: ${ROUTE_NAMES.join(", ")}; may be
+                        repeated, or several with commas: --route k=1,temperature=0.5
   --logits FILE         write the prompt's logits: f32 little-endian, positions x vocabulary
   --gpu-experts B|P%    GPU memory for experts: bytes, or a share of all experts such as 25% (default: what is left)
   --host-cache B        host memory for experts that may be wanted again (default 256M)
@@ -73,6 +84,7 @@ const OPTIONS = {
   "top-k": { type: "string" },
   "top-p": { type: "string" },
   seed: { type: "string" },
+  route: { type: "string", multiple: true },
   logits: { type: "string" },
   "gpu-experts": { type: "string" },
   "host-cache": { type: "string" },
@@ -109,12 +121,27 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
     topP,
     seed: values.seed === undefined ? undefined : integer("--seed", values.seed, 0),
     load: loadOptions(values),
+    route: values.route && routeNumbers(values.route),
     logitsFile: nonEmpty("--logits", values.logits),
     traceFile: nonEmpty("--trace", values.trace),
     json: values.json ?? false,
     backend,
     help: values.help ?? false,
   };
+}
+
+/** What of it a model allows, the model says. */
+function routeNumbers(given: readonly string[]): Partial<RoutingNumbers> {
+  const pairs = given
+    .flatMap((list) => list.split(","))
+    .map((pair) => {
+      const [, name = "", text = ""] = /^\s*([^=]*)=(.*)$/.exec(pair) ?? [];
+      const number = Object.hasOwn(ROUTES, name) ? ROUTES[name] : undefined;
+      if (number && /^(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text)) return [number, Number(text)];
+      const names = ROUTE_NAMES.join(", ");
+      throw new UsageError(`--route takes NAME=NUMBER with a name of ${names}, not ${JSON.stringify(pair)}`);
+    });
+  return Object.fromEntries(pairs);
 }
 
 function loadOptions(values: ReturnType<typeof parsed>): JobLoad {

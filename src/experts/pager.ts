@@ -62,7 +62,7 @@ export class Pager {
   /** Per site; 1 is always. */
   readonly #missChances: number[];
   /** Per site: how many experts tokens were routed to that were seen. */
-  readonly #seen: readonly { tokens: number; routes: number }[];
+  readonly #seen: { tokens: number; routes: number; most: number }[];
   /** Counts replays, as the pool counts tokens. */
   #token = 0;
   #id = -1;
@@ -80,7 +80,7 @@ export class Pager {
     this.keepsTrace = parts.keepsTrace;
     this.activity = new Activity(sites.map(({ experts }) => experts));
     this.#missChances = sites.map(({ slots, experts }) => (slots < experts ? UNKNOWN : 0));
-    this.#seen = sites.map(() => ({ tokens: 0, routes: 0 }));
+    this.#seen = sites.map(({ topK }) => ({ tokens: 0, routes: 0, most: topK }));
     this.#trace = [traceHeader(sites.map(({ experts, topK, pageBytes }) => ({ experts, topK, pageBytes })))];
   }
 
@@ -168,8 +168,15 @@ export class Pager {
 
   /** Experts that a token is routed to: top-k, or the mean where their number varies. */
   #routesOf(site: number): number {
-    const { tokens, routes } = this.#seen[site] ?? { tokens: 0, routes: 0 };
-    return tokens > 0 ? routes / tokens : (this.#sites[site]?.topK ?? 0);
+    const { tokens, routes, most } = this.#seen[site] ?? { tokens: 0, routes: 0, most: 0 };
+    return tokens > 0 ? routes / tokens : most;
+  }
+
+  /** Tokens are routed otherwise from now on. @param most experts of a token at a site */
+  rerouted(most: (site: number) => number): void {
+    this.#sites.forEach((_, site) => {
+      this.#seen[site] = { tokens: 0, routes: 0, most: most(site) };
+    });
   }
 
   /** Brings experts into free slots, most used first, as long as they fit a batch; false if there is nothing to bring. */

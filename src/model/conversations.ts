@@ -14,8 +14,8 @@ export interface Conversing {
 }
 
 /**
- * Keeps what the cache holds in the store: in the first piece how many ids left what is set aside, and the ids; then
- * what blocks keep of them.
+ * Keeps what the cache holds in the store: in the first piece how many ids left what is set aside, the routing they ran
+ * under, and the ids; then what blocks keep of them.
  * @throws SluiceError `bad-request` if it holds nothing, what `StoreService.saveConversation` throws, and of the GPU
  */
 export async function saveConversation(
@@ -25,7 +25,7 @@ export async function saveConversation(
   data: unknown,
   signal: AbortSignal,
 ): Promise<ConversationInfo> {
-  const { aside } = runner.cached;
+  const { aside, ran } = runner.cached;
   const ids = [...runner.cached.ids];
   if (ids.length === 0) throw nothingToSave(name);
   const pieces = cache.pieces(ids.length);
@@ -37,7 +37,7 @@ export async function saveConversation(
   try {
     return await store.saveConversation(id, name, kept, async (index) => {
       signal.throwIfAborted();
-      if (index === 0) return Uint32Array.of(aside, ...ids).buffer;
+      if (index === 0) return Uint32Array.of(aside, ran.tokens, ...wordsOf(ran.routing), ...ids).buffer;
       return reader.read(pieces[index - 1] as Run<GPUBuffer>[]);
     });
   } finally {
@@ -59,12 +59,16 @@ export async function restoreConversation(
   const { cached } = runner;
   let ids: readonly number[] = [];
   let aside = 0;
+  let ran = { routing: "", tokens: 0 };
   let pieces: Run<GPUBuffer>[][] = [];
   const now = { context: sizes.context, layout: await cache.layout() };
   const data = await store.restoreConversation(id, name, now, async (index, bytes) => {
     signal.throwIfAborted();
     if (index === 0) {
-      [aside = 0, ...ids] = new Uint32Array(bytes);
+      const [of = 0, tokens = 0, length = 0, ...words] = new Uint32Array(bytes);
+      aside = of;
+      ran = { routing: String.fromCharCode(...words.slice(0, length)), tokens };
+      ids = words.slice(length);
       pieces = cache.pieces(ids.length);
       return;
     }
@@ -73,8 +77,12 @@ export async function restoreConversation(
     await cache.write(pieces[index - 1] as Run<GPUBuffer>[], bytes);
   });
   signal.throwIfAborted();
-  cached.replace(ids, aside);
+  cached.replace(ids, aside, ran);
   return data;
+}
+
+function wordsOf(text: string): number[] {
+  return [text.length, ...Array.from(text, (letter) => letter.charCodeAt(0))];
 }
 
 function nothingToSave(name: string): SluiceError {

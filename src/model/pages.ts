@@ -94,9 +94,9 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
-    const { layers = [], selectionBias } = block.moe?.router.logits ?? {};
+    const { layers = [], selectionBias, shape } = block.moe?.router.logits ?? {};
     const linears = [...layers, ...baseLinears(block)];
-    return [...norms, vectorUnit([selectionBias, block.moe?.bias]), ...linears.map(linearUnit)];
+    return [...norms, vectorUnit([selectionBias, shape?.bias, block.moe?.bias]), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
   return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];

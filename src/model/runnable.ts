@@ -141,27 +141,29 @@ function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
 
 const INPUTS: readonly string[] = ["block", "before-attention"];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
-const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
+const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
+
+const REASONS: Readonly<Record<string, string>> = {
+  "expert-choice":
+    " (an expert takes the tokens that suit it best, later ones too: exact in encoders, not where text is continued)",
+};
 
 function needMoe(moe: MoeSpec, need: Need): void {
   const { router, table, bias } = moe;
-  const { logits, selection, weights, input, state } = router;
+  const { logits, selection, input, state } = router;
   need(INPUTS.includes(input), `a router fed from ${input}`);
   const cells = cellOf(moe);
   need(
     logits.layers.length === 1 + cells.length && typeof logits.between !== "string",
     "a router of several layers",
   );
-  need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
-  need(RULES.includes(selection.rule), `${selection.rule} selection`);
-  const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
-  need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
+  need(GATES.includes(logits.gate), `a ${logits.gate} router`);
+  need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
-  need(weights.rule !== "one", "unweighted experts");
   need(state === (cells.length > 0 ? "hidden" : undefined), "a router with state");
   for (const linear of logits.layers) needLinear(linear, need);
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
-  for (const vector of [logits.selectionBias, bias]) if (vector) needFloats(vector, need);
+  for (const vector of [logits.selectionBias, logits.shape?.bias, bias]) if (vector) needFloats(vector, need);
   need(table.length === 1, "experts of several kinds");
   for (const { spec } of table) needExpert(spec, need);
 }

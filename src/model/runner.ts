@@ -11,6 +11,7 @@ import { INVALID_TOKEN } from "../kernels/sample.ts";
 import { CachedTokens } from "./cached_tokens.ts";
 import { buildPrograms, lookAt, type Program, type Programs } from "./forward.ts";
 import type { ModelPlan } from "./plan.ts";
+import type { Routing } from "./routing.ts";
 import { GREEDY, RECORD_BYTES, Sampler, type Sampling, samplerBytes } from "./sampling.ts";
 import { type Chunk, type Seen, SeenReadback, seenBytes } from "./seen.ts";
 import { copyAside, isRecurrent, routeStride, type State, type StateSizes } from "./state.ts";
@@ -39,6 +40,8 @@ export class Runner {
   readonly #state: State;
   readonly #sizes: StateSizes;
   readonly #pager: Pager;
+  readonly #weights: Weights;
+  readonly #routing: Routing;
   readonly #programs: Programs;
   readonly #sampler: Sampler;
   readonly #params: ParamArena;
@@ -51,8 +54,18 @@ export class Runner {
   /** What is known of the token that was drawn last. */
   #drawn: { readonly position: number; readonly id: number; readonly ahead: readonly Ranking[] } | undefined;
 
-  constructor(gpu: Gpu, plan: ModelPlan, weights: Weights, state: State, sizes: StateSizes, pager: Pager) {
-    this.cached = new CachedTokens(isRecurrent(plan));
+  constructor(
+    gpu: Gpu,
+    plan: ModelPlan,
+    weights: Weights,
+    state: State,
+    sizes: StateSizes,
+    pager: Pager,
+    routing: Routing,
+  ) {
+    this.cached = new CachedTokens(isRecurrent(plan), () => routing.key);
+    this.#weights = weights;
+    this.#routing = routing;
     this.#gpu = gpu;
     this.#plan = plan;
     this.#state = state;
@@ -119,7 +132,7 @@ export class Runner {
    */
   async decode(position: number, count: number, sampling: Sampling): Promise<number[]> {
     if (sampling.isConstrained) this.#sampler.allow(sampling);
-    this.cached.begin(position, count);
+    this.#begin(position, count);
     const ids = this.#isResident
       ? await this.#decodeBatch(position, count, sampling)
       : [await this.#decodePaged(position, sampling)];
@@ -165,6 +178,12 @@ export class Runner {
     return all;
   }
 
+  /** Routing changes between tokens, never within one: one that stops goes on as it began. */
+  #begin(position: number, tokens: number): void {
+    if (this.#routing.show(this.#weights)) this.#pager.rerouted((site) => this.#routing.k(site));
+    this.cached.begin(position, tokens);
+  }
+
   /** No expert can be missing, and nobody wants to know the routes. */
   get #isResident(): boolean {
     return this.#pager.stream.isComplete && !this.#pager.wantsRoutes;
@@ -193,7 +212,7 @@ export class Runner {
   ): Promise<number> {
     const { position, tokens } = chunk;
     const ids = prompt.slice(position, position + tokens);
-    this.cached.begin(position, tokens);
+    this.#begin(position, tokens);
     const id = await this.#runChunk(ids, chunk, signal, sampling);
     this.cached.wrote(position, ids, sampling && id);
     return id;

@@ -243,6 +243,13 @@ export function moeSites(plan: ModelPlan): MoeSpec[] {
   return moeBlocks(plan).map(({ moe }) => moe);
 }
 
+/** The layer of each MoE site. */
+export function moeLayers(plan: ModelPlan): number[] {
+  return plan.layers.flatMap(({ blocks }, layer) =>
+    blocks.flatMap((block) => (block.kind === "feed-forward" && block.moe ? [layer] : [])),
+  );
+}
+
 /** The blocks of MoE sites in the order they run. */
 export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec })[] {
   return plan.layers.flatMap(({ blocks }) =>

@@ -5,7 +5,7 @@ import { expert_gate_up } from "../../kernels/expert_gate_up.ts";
 import { glu } from "../../kernels/glu.ts";
 import { group } from "../../kernels/group.ts";
 import { matmul } from "../../kernels/matmul.ts";
-import { type RouteLimit, route } from "../../kernels/route.ts";
+import { route } from "../../kernels/route.ts";
 import { type FeedForwardBlock, type MoeSpec, maxRoutes, type RouterSpec } from "../plan.ts";
 import { routeStride } from "../state.ts";
 import type { SiteWeights } from "../weights.ts";
@@ -72,8 +72,13 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
         selection.rule === "group-limited"
           ? { count: selection.groups, used: selection.groupsUsed, by: selection.by }
           : undefined,
-      limit: limitOf(router),
+      takesAll: selection.rule === "all",
+      shape: gating.shape && {
+        function: gating.shape.function,
+        bias: gating.shape.bias && weights.vector(gating.shape.bias.name),
+      },
       renormalise: router.weights.rule === "renormalise",
+      equal: equalOf(router.weights.rule),
       weightScale: router.weights.scale,
       selectionBias: gating.selectionBias && weights.vector(gating.selectionBias.name),
     }),
@@ -105,10 +110,8 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
   };
 }
 
-/** Where the number of a token's experts varies, what ends them. */
-function limitOf({ selection }: RouterSpec): RouteLimit | undefined {
-  if (selection.rule === "top-p") return { rule: "top-p", least: selection.p };
-  return selection.rule === "threshold" ? { rule: "threshold", least: selection.threshold } : undefined;
+function equalOf(rule: RouterSpec["weights"]["rule"]) {
+  return rule === "one" || rule === "one-over-share" ? rule : undefined;
 }
 
 /** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n). */
