@@ -118,7 +118,13 @@ onGpu(
       });
 
       test.each<Pointwise>(["tanh", "gelu-erf", "sigmoid"])("%s of the products", async (activation) => {
-        await multiplied({ parts: [{ type: "F32", rows: 70, bias: true }], cols: 64, tokens, tile, activation });
+        await multiplied({
+          parts: [{ type: "F32", rows: 70, bias: true }],
+          cols: 64,
+          tokens,
+          tile,
+          activation,
+        });
       });
 
       test("several types and buffers, out of order", async () => {
