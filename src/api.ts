@@ -118,7 +118,20 @@ export interface TokenLogprobs extends TokenLogprob {
 /** The most tokens that `TokenLogprobs.top` may have. */
 export const MOST_LOGPROBS = 20;
 
-export interface GenerateOptions extends SamplingOptions {
+/** What a request says to models whose routers read it; to others it is `bad-request`. */
+export interface RouteRequest {
+  /** Of models with tasks, which they ask for: from 0 on. */
+  readonly task?: number;
+  /**
+   * Of models that route to experts which the request names, which they ask for: ids for all layers with experts, or a
+   * list of ids for each. A layer may be given none.
+   */
+  readonly experts?: readonly number[] | readonly (readonly number[])[];
+  /** Of models that draw their experts: same seed, same experts, however the tokens come. 0 to 2^32 - 1; default 0. */
+  readonly routeSeed?: number;
+}
+
+export interface GenerateOptions extends SamplingOptions, RouteRequest {
   /** Default: as many as the context has room for. */
   readonly maxTokens?: number;
   /**
@@ -226,6 +239,7 @@ export interface EngineGenerateOptions extends Required<SamplingOptions> {
   readonly isConstrained: boolean;
   /** Log probabilities come with the ids, of so many of the most likely ones too. Undefined: none do. */
   readonly topLogprobs: number | undefined;
+  readonly route: RouteRequest;
 }
 
 export interface LoadedModel {
@@ -262,7 +276,7 @@ export interface EngineService {
   ): Promise<LoadedModel>;
   generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream>;
   /** Logits of every prompt position: [prompt.length, vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  logits(prompt: readonly number[], route: RouteRequest): Promise<Float32Array<ArrayBuffer>>;
   stats(): Promise<Stats>;
   experts(): Promise<ExpertActivity>;
   /** Keeps what the cache holds. @param data plain data to keep with it */

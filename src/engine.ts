@@ -7,6 +7,7 @@ import type {
   LoadedModel,
   ModelInfo,
   Progress,
+  RouteRequest,
   Stats,
   TokenBatch,
   TokenLogprobs,
@@ -26,6 +27,7 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
+import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
@@ -129,7 +131,9 @@ export class Engine implements EngineService {
 
   async generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream> {
     const model = this.#require(prompt);
+    const route = planRoutes(model.plan, options.route);
     const work = this.#begin();
+    model.runner.request(route);
     let allowed: Uint32Array | undefined;
     const ids = this.#tokens(model, prompt, options, () => allowed, work.signal);
     return {
@@ -151,9 +155,13 @@ export class Engine implements EngineService {
     };
   }
 
-  async logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const { runner } = this.#require(prompt);
-    return this.#alone((signal) => runner.logits(prompt, signal));
+  async logits(prompt: readonly number[], request: RouteRequest): Promise<Float32Array<ArrayBuffer>> {
+    const { plan, runner } = this.#require(prompt);
+    const route = planRoutes(plan, request);
+    return this.#alone((signal) => {
+      runner.request(route);
+      return runner.logits(prompt, signal);
+    });
   }
 
   async saveConversation(name: string, data: unknown): Promise<ConversationInfo> {

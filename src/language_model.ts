@@ -11,10 +11,11 @@ import type {
   ModelInfo,
   PolicyName,
   PredictorName,
+  RouteRequest,
   Stats,
 } from "./api.ts";
 import type { Constrain, TextModel } from "./chat/answer.ts";
-import { RANGES, requireBiases, requireInRange } from "./chat/check.ts";
+import { RANGES, refuse, requireBiases, requireInRange } from "./chat/check.ts";
 import type { OpenAiShapes } from "./chat/open_ai.ts";
 import type { ChatCompletions, Completions } from "./chat/shapes.ts";
 import { Conversations } from "./conversations.ts";
@@ -151,8 +152,8 @@ export class Model {
   }
 
   /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array> {
-    return this.#engine.logits(prompt);
+  logits(prompt: readonly number[], route: RouteRequest = {}): Promise<Float32Array> {
+    return this.#engine.logits(prompt, routeOf(route));
   }
 
   /** What the load and the latest generation measured. */
@@ -289,5 +290,18 @@ function engineOptions(
     isConstrained,
     topLogprobs: options.onLogprobs && number("topLogprobs", 0),
     stopTokens: isConstrained ? [] : stopTokens,
+    route: routeOf(options),
+  };
+}
+
+/** The engine knows what of it the model asks for, and in which range. */
+function routeOf({ task, experts, routeSeed }: RouteRequest): RouteRequest {
+  if (experts !== undefined && !Array.isArray(experts)) {
+    refuse("experts", experts, "Use a list of ids, or a list of such lists.");
+  }
+  return {
+    ...(task !== undefined && { task }),
+    ...(experts !== undefined && { experts }),
+    ...(routeSeed !== undefined && { routeSeed }),
   };
 }

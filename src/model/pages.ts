@@ -10,6 +10,7 @@ import {
   type FeedForwardBlock,
   type Linear,
   type ModelPlan,
+  moeLayers,
   type NormSpec,
   recurrentCells,
   ropeSpecs,
@@ -46,6 +47,8 @@ export function planPages(plan: ModelPlan): ModelPages {
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
+  const shared = sharedByRouters(plan);
+  if (shared.length > 0) denseGroups.push(denseGroup("routers", shared));
   const sites: PagePlan[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
@@ -95,12 +98,25 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
-    const { layers = [], selectionBias } = block.moe?.router.logits ?? {};
+    const { router } = block.moe ?? {};
+    const { layers: own = [], selectionBias } = router?.logits ?? {};
+    const layers = router?.input === "token" ? [] : own;
     const linears = [...layers, ...baseLinears(block)];
     return [...norms, vectorUnit([selectionBias, block.moe?.bias]), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
   return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
+}
+
+/** What routers of several layers have in common, each once. */
+function sharedByRouters(plan: ModelPlan): Unit[] {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  const linears = routers.flatMap(({ input, table, logits }) =>
+    input === "token" ? [...(table ? [table] : []), ...logits.layers] : [],
+  );
+  const vectors = new Set(routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : [])));
+  const once = new Map(linears.map((linear) => [linear.weight, linear]));
+  return [...[...once.values()].map(linearUnit), ...[...vectors].map((vector) => vectorUnit([vector]))];
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */

@@ -342,6 +342,15 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   return experts;
 }
 
+/** The MoE sites of a plan in the order they run, each with the number of its layer. */
+export function moeLayers({ layers }: ModelPlan): { readonly layer: number; readonly moe: MoeSpec }[] {
+  return layers.flatMap(({ blocks }, layer) =>
+    blocks.flatMap((block) =>
+      block.kind === "feed-forward" && block.moe ? [{ layer, moe: block.moe }] : [],
+    ),
+  );
+}
+
 /** The ropes of a plan, each once. */
 export function ropeSpecs({ layers }: ModelPlan): RopeSpec[] {
   const ropes = layers.flatMap(({ blocks }) =>

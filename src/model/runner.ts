@@ -1,7 +1,7 @@
 import type { TokenLogprobs } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 import type { Pager } from "../experts/pager.ts";
-import type { Ranking } from "../experts/predictor/predictor.ts";
+import type { Ranking, SiteRoute } from "../experts/predictor/predictor.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { PARAMS_STRIDE_BYTES, ParamArena, type ParamValues } from "../gpu/params.ts";
 import { replay, type Step } from "../gpu/program.ts";
@@ -9,8 +9,10 @@ import { type Readback, STAGING_BUFFERS } from "../gpu/readback.ts";
 import { ABSENT, DAMAGED } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
 import { CachedTokens } from "./cached_tokens.ts";
+import { Foresight } from "./foresight.ts";
 import { buildPrograms, lookAt, type Program, type Programs } from "./forward.ts";
 import type { ModelPlan } from "./plan.ts";
+import { knownRoutes, type RoutePlan, requestRows } from "./route_request.ts";
 import { GREEDY, RECORD_BYTES, Sampler, type Sampling, samplerBytes } from "./sampling.ts";
 import { type Chunk, type Seen, SeenReadback, seenBytes } from "./seen.ts";
 import { copyAside, isRecurrent, routeStride, type State, type StateSizes } from "./state.ts";
@@ -48,6 +50,9 @@ export class Runner {
   readonly #seen: SeenReadback;
   /** Bytes from one site's routes to the next. */
   readonly #routeStrides: { readonly prefill: number; readonly decode: number };
+  #route: RoutePlan | undefined;
+  /** What of it the GPU was told. */
+  #requestRows: Uint32Array<ArrayBuffer>;
   /** What is known of the token that was drawn last. */
   #drawn: { readonly position: number; readonly id: number; readonly ahead: readonly Ranking[] } | undefined;
 
@@ -62,6 +67,7 @@ export class Runner {
     this.#sampler = new Sampler(gpu, plan, state, this.#programs);
     this.#params = new ParamArena(gpu, REPLAYS_IN_FLIGHT);
     const bytes = readbackSizes(plan, state, sizes);
+    this.#requestRows = new Uint32Array((state.request?.size ?? 0) / 4);
     this.#ids = gpu.readback("ids", bytes.ids);
     this.#logits = gpu.readback("logits", bytes.logits);
     this.#routeStrides = { prefill: routeStride(plan, sizes.chunk), decode: routeStride(plan, 1) };
@@ -71,6 +77,27 @@ export class Runner {
   /** To be called once, when the dense weights are there and everything has compiled. */
   async setUp(): Promise<void> {
     await this.#gpu.checked(() => this.#submit((run) => run(this.#programs.setup, {})));
+  }
+
+  /** What of the latest request the cache depends on beside its ids; nothing in most models. */
+  get requestRows(): Uint32Array<ArrayBuffer> {
+    return this.#requestRows;
+  }
+
+  /** Says how the prompts to come are routed. What the cache holds by other routes is forgotten. */
+  request(route: RoutePlan): void {
+    this.#route = route;
+    if (!this.#state.request) return;
+    const rows = requestRows(this.#plan, route);
+    if (rows.every((word, i) => word === this.#requestRows[i])) return;
+    this.cached.replace([]);
+    this.bringRequest(rows);
+  }
+
+  /** As `requestRows` gave it for what the cache now holds. */
+  bringRequest(rows: Uint32Array<ArrayBuffer>): void {
+    this.#requestRows = rows;
+    if (this.#state.request) this.#gpu.upload(this.#state.request, 0, rows);
   }
 
   /** Tokens that the next `decode` may be asked for. */
@@ -225,7 +252,7 @@ export class Runner {
       return id as number;
     }
     const seen = await this.#runPaged({
-      start: () => this.#pager.startChunk(chunk.tokens),
+      start: (known) => this.#pager.startChunk(chunk.tokens, known),
       ...{ program: prefill, chunk, stride: this.#routeStrides.prefill, signal },
       behind: (run) => {
         runHead(run);
@@ -241,7 +268,7 @@ export class Runner {
     const { id, ahead } = this.#drawn?.position === position ? this.#drawn : { id: -1, ahead: [] };
     const chunk = { position, tokens: 1 };
     const seen = await this.#runPaged({
-      start: () => this.#pager.startToken(id, ahead),
+      start: (known) => this.#pager.startToken(id, ahead, known),
       ...{ program: this.#sampler.decode, chunk, stride: this.#routeStrides.decode, sampling },
       behind: (run) => run(this.#programs.next, chunk),
     });
@@ -253,20 +280,28 @@ export class Runner {
   /**
    * Runs a program to its end: wherever it stops, the experts it misses are brought and it goes on from there. Until it
    * first stops it is read back once. It goes to the GPU in two submits: while the steps before the next site's route
-   * run, what that site and later ones may need is brought.
+   * run, what that site and later ones may need is brought. In front of sites whose experts are known it waits for them.
    */
   async #runPaged({ program, chunk, stride, start, behind, sampling, signal }: PagedRun): Promise<Seen> {
     const { stream } = this.#pager;
     const { steps, sites } = program;
+    const foresight = new Foresight(program, this.#knownOf(chunk));
     let first = 0;
-    let split = lookAt(sites[0]) ?? 0;
-    let end = steps.length;
-    let bringEarly = start;
-    let stoppedAt = -1;
+    let pause = steps.length;
+    let isSplit = true;
+    this.#resetFault();
+    let bringEarly = () => start(foresight.ahead);
+    if (foresight.ahead.length > 0) {
+      bringEarly();
+      bringEarly = () => {};
+    }
     for (;;) {
+      first = await this.#reachKnown(program, foresight, first, chunk, signal);
+      const wait = foresight.ahead.find(({ site, experts }) => !this.#pager.isReady(site, experts));
+      const end = Math.min(pause, wait ? (sites[wait.site]?.route ?? pause) : pause);
+      const split = isSplit ? Math.min(end, foresight.nextLook(first) ?? end) : first;
       const seen = await this.#gpu.checked(() => {
         const staging = this.#seen.take();
-        this.#resetFault();
         if (split > first) this.#submit((run) => run(steps.slice(first, split), chunk));
         stream.showAll();
         bringEarly();
@@ -281,44 +316,84 @@ export class Runner {
         return this.#seen.read(staging, chunk, stride);
       });
       const { fault, routes, ahead } = seen;
+      bringEarly = () => {};
       if (fault === DAMAGED) throw damagedRouter();
       if (fault === ABSENT) {
         if (end === steps.length) return seen;
+        foresight.learn(routes, end - 1, end);
+        this.#pager.expectKnown(foresight.ahead);
         first = end;
-        split = end;
-        end = this.#pauseBehind(program, first);
-        bringEarly = () => {};
+        isSplit = false;
+        pause = this.#pauseBehind(program, foresight, first);
         continue;
       }
-      if (fault <= stoppedAt) throw new Error(`site ${fault} misses experts that were brought to it`);
-      stoppedAt = fault;
+      if (foresight.knows(fault)) throw new Error(`site ${fault} misses experts that were brought to it`);
       const { early, route, combine } = sites[fault] as Program["sites"][number];
-      const waves = this.#pager.stopped(fault, routes);
-      // What does without the site's experts runs while they come.
+      isSplit = true;
+      this.#resetFault();
       if (early !== undefined) {
-        await this.#gpu.checked(() => {
-          this.#resetFault();
-          this.#submit((run) => run(steps.slice(early + 1, route), chunk));
-        });
+        // What does without the site's experts runs while they come.
+        first = foresight.learn(routes, early, end);
+        this.#pager.stoppedEarly(fault);
+        this.#pager.expectKnown(foresight.ahead);
+      } else {
+        const waves = this.#pager.stopped(fault, routes);
+        foresight.learn(routes, route, end);
+        foresight.reach(fault);
+        this.#pager.plan(fault, waves[0] ?? []);
+        this.#pager.expectKnown(foresight.ahead);
+        await this.#computeWaves(waves, fault, steps.slice(route, combine), chunk, signal);
+        first = route;
       }
-      await this.#computeWaves(waves, fault, steps.slice(route, combine), chunk, signal);
-      first = route;
-      split = lookAt(sites[fault + 1]) ?? combine;
-      end = this.#pauseBehind(program, split);
-      bringEarly = () => this.#pager.expect(fault, routes, ahead);
+      pause = this.#pauseBehind(program, foresight, foresight.nextLook(first) ?? first);
+      const isInOrder = sites.every((site, s) => s >= fault || site.route < (early ?? route));
+      if (isInOrder) bringEarly = () => this.#pager.expect(fault, routes, ahead);
     }
+  }
+
+  /** Of each site, the experts that the request alone decides. */
+  #knownOf({ position, tokens }: Chunk): (SiteRoute | undefined)[] {
+    return this.#route && this.#state.request ? knownRoutes(this.#plan, this.#route, position, tokens) : [];
+  }
+
+  /**
+   * Runs as far as the last site that is known and not there, if the program cannot stop before: waits in front of each,
+   * which is a fault where the GPU has to wait too. @returns the step to go on from
+   */
+  async #reachKnown(
+    { steps, sites }: Program,
+    foresight: Foresight,
+    from: number,
+    chunk: Chunk,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    let first = from;
+    for (const { site, experts } of foresight.ahead) {
+      const { route, combine } = sites[site] as Program["sites"][number];
+      if ((foresight.nextLook(first) ?? route) < route) return first;
+      if (this.#pager.isReady(site, experts)) continue;
+      if (route > first) {
+        await this.#gpu.checked(() => this.#submit((run) => run(steps.slice(first, route), chunk)));
+      }
+      this.#pager.stream.showAll();
+      const waves = this.#pager.waves(site, experts);
+      foresight.reach(site);
+      await this.#computeWaves(waves, site, steps.slice(route, combine), chunk, signal, true);
+      first = route;
+    }
+    return first;
   }
 
   /**
    * Where a program that goes on from step `first` had better pause to look: behind the route of a site that so often
    * misses that the steps submitted for nothing would cost more than a readback.
    */
-  #pauseBehind({ steps, sites }: Program, first: number): number {
+  #pauseBehind({ steps, sites }: Program, foresight: Foresight, first: number): number {
     const readback = this.#gpu.software ? SOFTWARE_READBACK_STEPS : READBACK_STEPS;
     const pause = sites.find((site, s) => {
       const chance = this.#pager.missChance(s);
       const at = lookAt(site);
-      return at >= first && chance * (steps.length - at) > (1 - chance) * readback;
+      return !foresight.knows(s) && at >= first && chance * (steps.length - at) > (1 - chance) * readback;
     });
     return pause ? lookAt(pause) + 1 : steps.length;
   }
@@ -330,6 +405,7 @@ export class Runner {
     steps: readonly Step[],
     chunk: Chunk,
     signal: AbortSignal | undefined,
+    isKnown = false,
   ): Promise<void> {
     const { stream } = this.#pager;
     const needed = waves.flat();
@@ -337,7 +413,9 @@ export class Runner {
     for (const [i, wave] of waves.entries()) {
       signal?.throwIfAborted();
       this.#pager.plan(site, wave);
-      await stream.arrival(site, wave);
+      const arrival = stream.arrival(site, wave);
+      if (isKnown) await this.#countIfLate(site, wave, arrival);
+      await arrival;
       if (waves.length === 1) return;
       const here = new Set(wave);
       stream.showWave(
@@ -353,6 +431,14 @@ export class Runner {
         return this.#gpu.done();
       });
     }
+  }
+
+  /** Experts that were asked for in time are a fault only where the GPU has nothing left to run before they are there. */
+  async #countIfLate(site: number, wave: readonly number[], arrival: Promise<void>): Promise<void> {
+    const missing = wave.filter((expert) => !this.#pager.stream.isThere(site, expert));
+    if (missing.length === 0) return;
+    const isLate = await Promise.race([arrival.then(() => false), this.#gpu.done().then(() => true)]);
+    if (isLate) this.#pager.waited(site, missing);
   }
 
   #submitForIds(at: number, count: number, encode: (run: Run) => void): Promise<number[]> {
@@ -410,8 +496,8 @@ interface PagedRun {
   readonly chunk: Chunk;
   /** Bytes from one site's routes to the next. */
   readonly stride: number;
-  /** Called once, while the first steps run. */
-  readonly start: () => void;
+  /** Called once: while the first steps run, or before them where experts are known. */
+  readonly start: (known: Foresight["ahead"]) => void;
   /** What else runs when the program reached its end. */
   readonly behind: (run: Run) => void;
   readonly sampling?: Sampling;

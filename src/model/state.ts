@@ -19,6 +19,7 @@ import {
   ropeSpecs,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
+import { asksRequests, requestStride } from "./route_request.ts";
 
 /** No adapter wants bindings to start at more than this; see `minStorageBufferOffsetAlignment`. */
 const BINDING_ALIGNMENT_BYTES = 256;
@@ -63,6 +64,14 @@ export interface State {
   readonly routerLogits: GPUBuffer;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** Logits that are known before their site's turn: of the site after the one in hand, and of the token's router. */
+  readonly earlyLogits?:
+    | { readonly even: GPUBuffer; readonly odd: GPUBuffer; readonly token: GPUBuffer }
+    | undefined;
+  /** For each site what the request says of its routes, `requestStride` bytes apart; none where no router asks. */
+  readonly request?: GPUBuffer | undefined;
+  /** [chunk, width] of blocks with momentum. */
+  readonly velocity?: GPUBuffer | undefined;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
   readonly routes: GPUBuffer;
   readonly counts: GPUBuffer;
@@ -118,16 +127,22 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const carried = Math.max(0, ...cells.map(cellSize));
   const inner = most(sites, ({ router }) => routerRows(router));
   const products: Scratch = {
-    projected: Math.max(inner, 3 * carried),
+    projected: Math.max(inner, 3 * carried, most(sites, taskLogits)),
     queries: 3 * carried,
-    attended: carried,
+    attended: Math.max(
+      carried,
+      most(sites, ({ router }) => routerCols(router)),
+    ),
   };
   const scratch = (of: keyof Scratch) =>
     Math.max(
       products[of],
       most(mixers, (block) => mixerOf(block).scratch(block)[of]),
     );
-  const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
+  const blocks = moeBlocks(plan);
+  const hasPostNorms =
+    plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm)) ||
+    blocks.some(({ momentum }) => momentum);
   const experts = mostExperts(plan);
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const bases = plan.layers.flatMap(({ blocks }) =>
@@ -162,6 +177,17 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    earlyLogits: sites.some(isKnownEarly)
+      ? {
+          even: floats("early logits", experts),
+          odd: floats("early logits", experts),
+          token: floats("token's logits", experts),
+        }
+      : undefined,
+    request: asksRequests(plan)
+      ? gpu.buffer("route request", sites.length * requestStride(plan), storage)
+      : undefined,
+    velocity: blocks.some(({ momentum }) => momentum) ? floats("velocity", plan.width) : undefined,
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
@@ -261,6 +287,21 @@ export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec }
 /** Of a router of two layers, what lies between them. */
 function routerRows({ logits: { layers, between } }: RouterSpec): number {
   return typeof between === "string" ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
+}
+
+/** Its route is known before its layer runs, though only to the GPU. */
+function isKnownEarly({ router }: MoeSpec): boolean {
+  return router.input === "previous-layer" || router.input === "token";
+}
+
+/** Logits of all tasks, where each has a matrix of its own. */
+function taskLogits({ router: { tasks }, experts }: MoeSpec): number {
+  return tasks && !tasks.embedding ? tasks.count * experts : 0;
+}
+
+/** What a router reads that is put together for it alone. */
+function routerCols({ table, tasks, logits: { layers } }: RouterSpec): number {
+  return table || tasks?.embedding ? (layers[0]?.weight.shape.at(-1) ?? 0) : 0;
 }
 
 function hiddenSize({ table }: MoeSpec): number {

@@ -5,15 +5,36 @@ import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
 import { cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
 import { moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
+import { logitsOf, requestLogits, routerInput, sharesLogits } from "./route_source.ts";
 
 /**
  * The steps that leave a site's logits in `state.routerLogits`, and in `state.carried` what its token carries on. Both
  * outlive a stop at the site: what is run again begins behind these steps.
  */
-export function routerLogits(build: Build, { router }: MoeSpec, site: number): Step[] {
+export function routerLogits(build: Build, moe: MoeSpec, site: number): Step[] {
+  const { input: source, draws: each = "token", tasks } = moe.router;
+  if (source === "given") return [requestLogits(build, moe, site, { rule: "given" })];
+  if (source === "draw") return [requestLogits(build, moe, site, { rule: "draw", each })];
+  if (sharesLogits(build, moe, site)) return [];
+  const { steps, input } = routerInput(build, moe, site);
+  const logits = logitsOf(build, moe, site);
+  if (!tasks || tasks.embedding) return [...steps, ...products(build, moe, site, input, logits)];
+  const { projected: all } = build.state;
+  return [
+    ...multiply(build, moe.router.logits.layers, input, all),
+    requestLogits(build, moe, site, { rule: "task", tasks: tasks.count, all }),
+  ];
+}
+
+/** logits = a router's layers of `input` */
+function products(
+  build: Build,
+  { router }: MoeSpec,
+  site: number,
+  input: GPUBuffer,
+  logits: GPUBuffer,
+): Step[] {
   const { layers, between } = router.logits;
-  const { x, normed, routerLogits: logits } = build.state;
-  const input = router.input === "before-attention" ? x : normed;
   if (between === undefined) return multiply(build, layers, input, logits);
   const [into, ...outOf] = layers;
   if (typeof between === "string") {
