@@ -1,5 +1,5 @@
 // p ← FACTOR · p + STEP · f, p = 0 before START;  x ← x − p,  POST: f ← x − p, for the norm behind
-// ADAM: x, or f, ← −ADAM_STEP · m / √(v + 1e-8),  m = (1 − MEAN) · f,  v = (1 − SQUARE) · f²
+// ADAM: x, or f, ← −ADAM_STEP · m / √(v + 1e-8),  m = NEW_MEAN · f,  v = NEW_SQUARE · f²
 //
 // Grid: (COLS / 4 / LANES, tokens). A lane owns one vector of a token.
 @group(0) @binding(0) var<storage, read_write> f: array<vec4f>;         // [tokens, COLS / 4]
@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   p[at] = velocity;
   var to = x[at] - velocity;
   if (ADAM) {
-    to = -ADAM_STEP * (1.0 - MEAN) * given / sqrt((1.0 - SQUARE) * given * given + 1e-8);
+    to = -ADAM_STEP * NEW_MEAN * given / sqrt(NEW_SQUARE * given * given + 1e-8);
   }
   if (POST) {
     f[at] = to;

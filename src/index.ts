@@ -10,6 +10,7 @@ export type {
   PolicyName,
   PredictorName,
   Progress,
+  RouteRequest,
   SamplingOptions,
   SiteActivity,
   Stats,

@@ -15,7 +15,7 @@ import type {
   Stats,
 } from "./api.ts";
 import type { Constrain, TextModel } from "./chat/answer.ts";
-import { RANGES, refuse, requireBiases, requireInRange } from "./chat/check.ts";
+import { RANGES, requireBiases, requireExperts, requireInRange } from "./chat/check.ts";
 import type { OpenAiShapes } from "./chat/open_ai.ts";
 import type { ChatCompletions, Completions } from "./chat/shapes.ts";
 import { Conversations } from "./conversations.ts";
@@ -151,8 +151,8 @@ export class Model {
     }
   }
 
-  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. */
-  logits(prompt: readonly number[], route: RouteRequest = {}): Promise<Float32Array> {
+  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. @param route as in `generate` */
+  async logits(prompt: readonly number[], route: RouteRequest = {}): Promise<Float32Array> {
     return this.#engine.logits(prompt, routeOf(route));
   }
 
@@ -294,14 +294,11 @@ function engineOptions(
   };
 }
 
-/** The engine knows what of it the model asks for, and in which range. */
+/** The engine knows what of it the model asks for. @throws SluiceError `bad-request` for what no model takes */
 function routeOf({ task, experts, routeSeed }: RouteRequest): RouteRequest {
-  if (experts !== undefined && !Array.isArray(experts)) {
-    refuse("experts", experts, "Use a list of ids, or a list of such lists.");
-  }
   return {
-    ...(task !== undefined && { task }),
-    ...(experts !== undefined && { experts }),
-    ...(routeSeed !== undefined && { routeSeed }),
+    ...(task !== undefined && { task: requireInRange("task", task, RANGES.task) }),
+    ...(experts !== undefined && { experts: requireExperts("experts", experts) }),
+    ...(routeSeed !== undefined && { routeSeed: requireInRange("routeSeed", routeSeed, RANGES.routeSeed) }),
   };
 }

@@ -39,8 +39,9 @@ export function momentum(gpu: Gpu, args: MomentumArgs): Step {
       POST: isPostNorm,
       ADAM: adam !== undefined,
       ADAM_STEP: { f32: adam?.step ?? 0 },
-      MEAN: { f32: adam?.mean ?? 0 },
-      SQUARE: { f32: adam?.square ?? 0 },
+      // What is left of 1 is rounded, not what is taken from it.
+      NEW_MEAN: { f32: 1 - (adam?.mean ?? 0) },
+      NEW_SQUARE: { f32: 1 - (adam?.square ?? 0) },
     },
     buffers: { f: branch, p: velocity, x },
     fault,

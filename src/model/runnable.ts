@@ -210,10 +210,10 @@ function needTogether(plan: ModelPlan, need: Need): void {
     !moving.slice(1).some(({ momentum }) => momentum?.adam),
     "momentum by Adam behind the first block with experts",
   );
-  need(
-    !moving.some(({ postNorm, parallel }) => postNorm || parallel),
-    "momentum of a block beside another, or before a norm",
+  const isBeside = moving.some(
+    ({ momentum, postNorm, parallel }) => momentum?.isPostNorm && (postNorm || parallel),
   );
+  need(!isBeside, "momentum.post_norm of a block beside another, or with a norm of its own behind it");
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {

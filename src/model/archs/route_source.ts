@@ -46,7 +46,7 @@ export function routeSource(reader: FileReader, layer: SourceLayer): RouteSource
     case "draw":
       return { input, layers: [], selection: { rule: "top-k", k: 1 }, draws: drawsOf(reader) };
     default:
-      throw reader.unsupported(`routes from ${input}`, { input });
+      throw reader.unsupported(`router.input ${input}`, { input });
   }
 }
 
@@ -79,7 +79,7 @@ function taskSource(
 function drawsOf(reader: FileReader): "token" | "sequence" {
   const draws = reader.text("router.draws") ?? "token";
   if (draws === "token" || draws === "sequence") return draws;
-  throw reader.unsupported(`a draw for each ${draws}`, { draws });
+  throw reader.unsupported(`router.draws ${draws}`, { draws });
 }
 
 /** MomentumSMoE's settings, where the file has `momentum.factor`; Adam's are of the first layer with experts. */

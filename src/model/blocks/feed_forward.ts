@@ -66,11 +66,12 @@ export function feedForward(whole: Build, block: FeedForwardBlock, site: number)
 /** What `steps` leave goes to x as the block has it. */
 function add(
   build: Build,
-  { momentum, norm, postNorm }: FeedForwardBlock,
+  block: FeedForwardBlock,
   site: number,
   steps: (sum: Sum) => readonly Step[],
 ): Step[] {
-  return momentum ? moveBy(build, momentum, norm, site, steps) : addTo(build, postNorm, steps);
+  const { momentum } = block;
+  return momentum ? moveBy(build, block, momentum, site, steps) : addTo(build, block.postNorm, steps);
 }
 
 /** What is normalised is x itself. */
