@@ -35,9 +35,14 @@ export interface LayerPlan {
   readonly blocks: readonly Block[];
 }
 
-/** A block that mixes tokens, or one that does not. */
+/** A block that is always there as a whole, as all that mix tokens are, or one that may have experts to bring. */
 export type Block = MixerBlock | FeedForwardBlock;
-export type MixerBlock = AttentionBlock | LatentAttentionBlock | ShortConvolutionBlock | DeltaNetBlock;
+export type MixerBlock =
+  | AttentionBlock
+  | LatentAttentionBlock
+  | ShortConvolutionBlock
+  | DeltaNetBlock
+  | ProductKeyBlock;
 
 /** y = (x·Wᵀ) · scale + bias */
 export interface Linear {
@@ -197,6 +202,40 @@ export interface DeltaNetBlock extends Branch {
   readonly output: Linear;
 }
 
+/**
+ * Monet (Park et al. 2024): an expert for each pair of keys, one of either axis, whose weights are the keys'. All
+ * of them are there, in matrices of the keys, so nothing is routed to slots.
+ */
+export interface ProductKeyBlock extends Branch {
+  readonly kind: "product-key";
+  readonly heads: number;
+  /** Of each axis. */
+  readonly keys: number;
+  /** Hidden elements of a key in each matrix of `up`. */
+  readonly units: number;
+  /** See `ProductKeyShape`. */
+  readonly decompose: "horizontal" | "vertical";
+  /** Absent: the weights that the last block with a router left are taken as they are. */
+  readonly router?: ProductKeyRouter | undefined;
+  readonly activation: Pointwise;
+  /** [keys · units, width], a key's units together: of the first axis, and vertically one of each axis. */
+  readonly up: readonly Linear[];
+  /** [width, keys · units] of the second axis; vertically four [width / 2, keys · units], of axis and source 11, 12, 21, 22. */
+  readonly down: readonly Linear[];
+  /** [keys, width] of the second axis; vertically [keys, width / 2] of each. */
+  readonly biases: readonly TensorInfo[];
+}
+
+export interface ProductKeyRouter {
+  /** Of each axis [heads · keys, width]. */
+  readonly scores: readonly Linear[];
+  /** Of each axis, [heads]: what batch normalisation takes off a score and, with epsilon, divides by the root of. */
+  readonly statistics: readonly { readonly mean: TensorInfo; readonly variance: TensorInfo }[];
+  readonly epsilon: number;
+  /** Keys are kept from this normalised score on, and the best of a head in any case. May be infinite. */
+  readonly threshold: number;
+}
+
 export interface FeedForwardBlock extends Branch {
   readonly kind: "feed-forward";
   /** It reads what the block before it read, through the same norm: the two stand side by side. */
@@ -235,7 +274,6 @@ export type ExpertSpec =
       readonly scale: number;
     }
   | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
-  | { readonly kind: "product-key"; readonly tensors: Readonly<Record<string, TensorInfo>> }
   | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */
@@ -277,7 +315,7 @@ export interface RouterSpec {
     /** Applied in order: one matrix, or two with a function between. */
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree" | "product-key";
+    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
     readonly temperature?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;

@@ -5,6 +5,7 @@ import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
+import { keyWeights } from "./blocks/product_key.ts";
 import {
   cellSize,
   type ExpertSpec,
@@ -63,6 +64,8 @@ export interface State {
   readonly routerLogits: GPUBuffer;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** [chunk, 2, heads, keys] of product keys, from a block with a router to the next; none where there are no such. */
+  readonly keyWeights?: GPUBuffer | undefined;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
   readonly routes: GPUBuffer;
   readonly counts: GPUBuffer;
@@ -129,6 +132,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     );
   const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
   const experts = mostExperts(plan);
+  const keys = most(mixers, (block) => (block.kind === "product-key" ? keyWeights(block) : 0));
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const bases = plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => (block.kind === "feed-forward" && block.base ? [block.base] : [])),
@@ -162,6 +166,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    keyWeights: keys > 1 ? floats("key weights", keys) : undefined,
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
