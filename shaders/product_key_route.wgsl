@@ -5,7 +5,7 @@
 //
 // Grid: (2 · HEADS, tokens). A workgroup owns a row: an axis and a head of a token. Lane l takes keys l, l + LANES, …
 // Ties: all that are as large as the largest are kept.
-// A score that is not a number becomes its key's weight, so that what follows is no number either.
+// Where a normalised score is not a number it becomes its key's weight, so that what follows is no number either.
 // Joined: reduce_*, is_number.
 @group(0) @binding(0) var<storage, read> scores: array<f32>;          // [tokens, 2, HEADS, KEYS]
 @group(0) @binding(1) var<storage, read> statistics: array<vec4f>;    // the page; [HEADS] from vectors MEAN_*, VARIANCE_*
@@ -31,16 +31,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let top = reduce_max(best, lane);
   var sum = 0.0;
   for (var k = lane; k < KEYS; k += LANES) {
-    sum += mass(scores[row + k], top, mean, inverse);
+    let s = scores[row + k];
+    sum += mass(s, top, (s - mean) * inverse);
   }
   let all = reduce_sum(sum, lane);
   for (var k = lane; k < KEYS; k += LANES) {
     let s = scores[row + k];
-    weights[row + k] = select(s, mass(s, top, mean, inverse) / all, is_number(s));
+    let normed = (s - mean) * inverse;
+    weights[row + k] = select(normed, mass(s, top, normed) / all, is_number(normed));
   }
 }
 
-fn mass(s: f32, top: f32, mean: f32, inverse: f32) -> f32 {
-  let kept = s >= top || (s - mean) * inverse >= LEAST;
-  return select(0.0, exp(s - top), kept && is_number(s));
+fn mass(s: f32, top: f32, normed: f32) -> f32 {
+  let kept = s >= top || normed >= LEAST;
+  return select(0.0, exp(s - top), kept && is_number(normed));
 }
