@@ -3,6 +3,7 @@ import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
+import { timeMoe } from "./hugging_face_time_moe.ts";
 
 const noWindow = { sliding_window: [] };
 /** Windows are there in the file and off. */
@@ -117,5 +118,6 @@ export const families: Readonly<Record<string, Family>> = {
   },
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
+  time_moe: timeMoe,
   "upcycling-qwen2-moe": apolloMoe,
 };
