@@ -10,24 +10,44 @@ export interface ModelPlan {
   /** As the file names it, for messages. */
   readonly architecture: string;
   readonly name: string;
+  /** Rows of the output: tokens, or the numbers that all heads of a forecast give together. */
   readonly vocabulary: number;
   /** Width of the residual stream. */
   readonly width: number;
   /** Longest sequence the model was made for, in tokens. */
   readonly contextTokens: number;
-  readonly embedding: Linear;
+  /** The table of the tokens, or what makes the residual stream of a point of a series. */
+  readonly embedding: Linear | SeriesEmbedding;
   /** Multiplies the embedding. */
   readonly embeddingScale: number;
   /** Multiplies what a block adds to the residual stream. */
   readonly residualScale: number;
   readonly layers: readonly LayerPlan[];
   readonly finalNorm: NormSpec;
-  /** Logits; the embedding itself where the file ties them. */
-  readonly output: Linear;
+  /** Logits; the embedding itself where the file ties them. Of a series: its heads, by rising steps. */
+  readonly output: Linear | readonly HorizonHead[];
   /** Multiplies the logits. */
   readonly outputScale: number;
   /** Logits l become cap · tanh(l / cap). */
   readonly outputSoftcap?: number | undefined;
+}
+
+/** x = f(gate · p) ⊙ (value · p) of a point p. */
+export interface SeriesEmbedding {
+  readonly kind: "series";
+  /** Numbers of a point. */
+  readonly size: number;
+  readonly activation: Activation;
+  /** [width, size] */
+  readonly gate: TensorInfo;
+  readonly value: TensorInfo;
+}
+
+/** Says the next `steps` points at once. */
+export interface HorizonHead {
+  readonly steps: number;
+  /** [steps · size, width] */
+  readonly linear: Linear;
 }
 
 /** Blocks run in order, each reading the residual stream and adding to it. */
@@ -348,6 +368,17 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   if (selection.rule === "top-k" || selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
+}
+
+/** What a plan of a series has at its two ends; undefined for one of tokens. */
+export function seriesOf({ embedding, output }: ModelPlan) {
+  if (!("kind" in embedding)) return undefined;
+  return { embedding, heads: output as readonly HorizonHead[] };
+}
+
+/** What gives the logits, one below the other. */
+export function outputLinears({ output }: ModelPlan): readonly Linear[] {
+  return "weight" in output ? [output] : output.map(({ linear }) => linear);
 }
 
 /** The ropes of a plan, each once. */

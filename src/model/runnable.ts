@@ -13,6 +13,7 @@ import {
   type ModelPlan,
   type MoeSpec,
   type NormSpec,
+  outputLinears,
   type ProductKeyBlock,
   recurrentCells,
   ropeSpecs,
@@ -30,8 +31,10 @@ export function requireRunnable(plan: ModelPlan): void {
   for (const { frequencies, magnitude } of ropeSpecs(plan)) {
     for (const value of [magnitude, ...frequencies]) requireFinite("rope.scaling", value);
   }
-  needLinear(plan.embedding, need);
-  needLinear(plan.output, need);
+  const { embedding } = plan;
+  if ("kind" in embedding) for (const vector of [embedding.gate, embedding.value]) needFloats(vector, need);
+  else needLinear(embedding, need);
+  for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
   needKeyWeights(plan, need);

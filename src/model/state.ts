@@ -18,6 +18,7 @@ import {
   type RouterSpec,
   recurrentCells,
   ropeSpecs,
+  seriesOf,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
 
@@ -47,7 +48,7 @@ export interface GateRange {
 
 /** Everything the programs write: activations of one chunk, the cache, the sequence. */
 export interface State {
-  /** [context + 1] u32: the sequence; the sampler appends to it. */
+  /** [context + 1] u32: the sequence; the sampler appends to it. Of a series [context + 1, size] f32. */
   readonly tokens: GPUBuffer;
   /** [1] u32: lowest site that missed an expert, or ABSENT. */
   readonly fault: GPUBuffer;
@@ -153,7 +154,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const ropes = new Map(ropeSpecs(plan).map((rope) => [rope, floats("rope", rope.rotary, context)]));
   for (const [rope, table] of ropes) gpu.upload(table, 0, ropeTable(context, rope));
   return {
-    tokens: gpu.buffer("tokens", 4 * (context + 1), storage),
+    tokens: gpu.buffer("tokens", 4 * (context + 1) * positionWords(plan), storage),
     fault: gpu.buffer("fault", 4, storage),
     x: floats("x", plan.width),
     normed: floats("normed", plan.width),
@@ -181,6 +182,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     aside,
     ropes,
   };
+}
+
+/** Words of the sequence that a position takes: a token's id, or the numbers of a point. */
+export function positionWords(plan: ModelPlan): number {
+  return seriesOf(plan)?.embedding.size ?? 1;
 }
 
 /** Copies what only the last position left, or copies it back. */

@@ -8,6 +8,7 @@ import { combine } from "../../src/kernels/combine.ts";
 import { delta_net } from "../../src/kernels/delta_net.ts";
 import { delta_net_norm } from "../../src/kernels/delta_net_norm.ts";
 import { embed } from "../../src/kernels/embed.ts";
+import { embed_series } from "../../src/kernels/embed_series.ts";
 import { expert_down } from "../../src/kernels/expert_down.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
 import { expert_up } from "../../src/kernels/expert_up.ts";
@@ -119,6 +120,18 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const x = poisoned(gpu, "x", TOKENS * COLS);
     const tokens = storage(gpu, "tokens", Uint32Array.of(4, 0, 2, 1));
     return { steps: embed(gpu, { table: [matrix(gpu, 5, COLS)], tokens, x, scale: 1, fault }), outputs: [x] };
+  },
+  embed_series: (gpu, fault) => {
+    const x = poisoned(gpu, "x", TOKENS * COLS);
+    const [gate, value] = [vector(gpu, COLS), vector(gpu, COLS)];
+    const args = {
+      size: 1,
+      activation: "silu",
+      gate,
+      value,
+      points: floats(gpu, "points", TOKENS + 1),
+    } as const;
+    return { steps: [embed_series(gpu, { ...args, x, fault })], outputs: [x] };
   },
   rmsnorm: (gpu, fault) => {
     const y = poisoned(gpu, "y", TOKENS * COLS);

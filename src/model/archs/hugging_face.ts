@@ -39,7 +39,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       "general.name": file.name,
       ...Object.fromEntries(metadata),
     },
-    tensors: ggufTensors(file, config, names, {
+    tensors: ggufTensors(file, config, typeof names === "function" ? names(config) : names, {
       layers: config.required("num_hidden_layers"),
       dropsMore: family.hasGuesses ?? false,
     }),

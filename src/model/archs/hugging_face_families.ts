@@ -4,6 +4,7 @@ import { llama4Text } from "./hugging_face_llama4.ts";
 import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
+import { timeMoe } from "./hugging_face_time_moe.ts";
 
 const noWindow = { sliding_window: [] };
 /** Windows are there in the file and off. */
@@ -119,5 +120,6 @@ export const families: Readonly<Record<string, Family>> = {
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
   monet,
+  time_moe: timeMoe,
   "upcycling-qwen2-moe": apolloMoe,
 };

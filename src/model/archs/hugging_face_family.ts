@@ -13,7 +13,7 @@ export interface Family {
   /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
   readonly keys?: (config: Config) => Keys;
   /** Tensors that are called otherwise than in most. */
-  readonly names?: Names;
+  readonly names?: Names | ((config: Config) => Names);
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
 }

@@ -44,7 +44,7 @@ export function ggufTensors(
       list.push({ tensor: { ...view, name }, expert });
     }
   }
-  if (isTied === false && !found.has("output.weight")) {
+  if (isTied === false && !found.has("output.weight") && !found.has("horizon_0.weight")) {
     throw config.bad("it does not tie the output to the embedding, but there is no lm_head.weight", {});
   }
   return [...found].map(([name, list]) => stack(name, list, config));

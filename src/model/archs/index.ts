@@ -36,6 +36,7 @@ import { qwen3next, qwen35moe } from "./qwen3next.ts";
 import { FileReader } from "./reader.ts";
 import { rmoe } from "./rmoe.ts";
 import { smallthinker } from "./smallthinker.ts";
+import { timeMoe } from "./time_moe.ts";
 
 /**
  * Architecture mappings by the name a GGUF file gives in `general.architecture`, or that was made up for a family which
@@ -77,6 +78,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   qwen3vlmoe,
   rmoe,
   smallthinker,
+  "time-moe": timeMoe,
 };
 
 /** Matrices that are quantised on the way to disk, where that is asked for: not routers, norms and other small ones. */
