@@ -27,8 +27,8 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, keys, names = {}, hasGuesses = false } = family;
-  config.expect("hidden_act", ["silu", "swish"]);
+  const { architecture, expects = {}, keys, names = {}, hasGuesses = false, ownActivation } = family;
+  if (!ownActivation) config.expect("hidden_act", ["silu", "swish"]);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);

@@ -14,6 +14,8 @@ export interface Family {
   readonly names?: Names;
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
+  /** The authors' own code does not read `hidden_act`, or the mapping does. */
+  readonly ownActivation?: boolean;
 }
 
 /** llama.cpp's number for routers whose logits go through a sigmoid. */
