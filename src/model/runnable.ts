@@ -183,16 +183,21 @@ function needMoe(moe: MoeSpec, need: Need): void {
 
 /** As `needLinear`, but of any size: what is no whole groups of weights is read as floats. */
 function needSmall(linear: Linear, need: Need): void {
-  if (hasWholeGroups(linear.weight)) return needLinear(linear, need);
-  needFloats(linear.weight, need);
-  need(!linear.bias && !linear.scale, `a bias of a small matrix (tensor ${linear.weight.name})`);
+  const { weight, bias, scale } = linear;
+  if (hasWholeGroups(weight)) {
+    needLinear(linear, need);
+    return;
+  }
+  needFloats(weight, need);
+  need(!bias && !scale, `a small matrix with a bias or a scale (tensor ${weight.name})`);
 }
 
 function needExpertOfSite(spec: ExpertSpec, need: Need): void {
   if (spec.kind === "zero" || spec.kind === "copy") return;
-  if (spec.kind !== "constant") return needExpert(spec, need);
-  needFloats(spec.vector, need);
-  needLinear(spec.gate, need);
+  if (spec.kind === "constant") {
+    needFloats(spec.vector, need);
+    needLinear(spec.gate, need);
+  } else needExpert(spec, need);
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {
