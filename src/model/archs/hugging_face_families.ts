@@ -57,7 +57,11 @@ export const families: Readonly<Record<string, Family>> = {
   llama: { architecture: "llama", expects: { pretraining_tp: [1] } },
   "llama MoEForCausalLM": dynamicMoe,
   mistral: { architecture: "llama", expects: noWindow },
-  mixtral: { architecture: "llama", expects: noWindow },
+  mixtral: {
+    architecture: "llama",
+    expects: noWindow,
+    names: { "block_sparse_moe.gate2": "ffn_gate_inp_null" },
+  },
   qwen3: { architecture: "qwen3", expects: windowOff },
   qwen3_moe: { architecture: "qwen3moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [true] } },
   qwen2_moe: { architecture: "qwen2moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [false] } },
