@@ -26,6 +26,7 @@ import { llama4 } from "./llama4.ts";
 import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
+import { moePlusPlus } from "./moe_plus_plus.ts";
 import { monet } from "./monet.ts";
 import { olmoe } from "./olmoe.ts";
 import { phimoe } from "./phimoe.ts";
@@ -68,6 +69,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   "minimax-m2": minimaxM2,
   mistral3,
   monet,
+  "moe-plus-plus": moePlusPlus,
   olmoe,
   phimoe,
   qwen2moe,
