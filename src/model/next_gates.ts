@@ -15,13 +15,14 @@ export interface NextGates {
 }
 
 /**
- * A router of one matrix of the residual stream can be asked early; a cell would have to step through the sites between with
- * the wrong inputs.
+ * A router of one matrix of the residual stream can be asked early; what it carries would have to step through the sites
+ * between with the wrong inputs.
  */
 export function canAskEarly(plan: ModelPlan): boolean {
   return moeBlocks(plan).every(
     ({ moe: { router }, momentum }) =>
-      router.logits.layers.length === 1 &&
+      !router.logits.between &&
+      !router.state &&
       (router.input === "block" || router.input === "before-attention") &&
       !momentum?.isPostNorm,
   );

@@ -15,7 +15,7 @@ import type { ModelPlan } from "./plan.ts";
 import { knownRoutes, type RoutePlan, requestRows } from "./route_request.ts";
 import { GREEDY, RECORD_BYTES, Sampler, type Sampling, samplerBytes } from "./sampling.ts";
 import { type Chunk, type Seen, SeenReadback, seenBytes } from "./seen.ts";
-import { copyAside, isRecurrent, routeStride, type State, type StateSizes } from "./state.ts";
+import { copyAside, isRecurrent, positionWords, routeStride, type State, type StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
 /** Tokens decoded for each readback when no expert can be missing. */
@@ -40,6 +40,8 @@ export class Runner {
   readonly #plan: ModelPlan;
   readonly #state: State;
   readonly #sizes: StateSizes;
+  /** Numbers of a prompt that make a position. */
+  readonly #words: number;
   readonly #pager: Pager;
   readonly #programs: Programs;
   readonly #sampler: Sampler;
@@ -62,6 +64,7 @@ export class Runner {
     this.#plan = plan;
     this.#state = state;
     this.#sizes = sizes;
+    this.#words = positionWords(plan);
     this.#pager = pager;
     this.#programs = buildPrograms(gpu, plan, weights, state, sizes);
     this.#sampler = new Sampler(gpu, plan, state, this.#programs);
@@ -165,31 +168,45 @@ export class Runner {
     );
   }
 
-  /** Logits of every position of `prompt`, row by row: [prompt.length, vocabulary]. */
+  /** Logits of every position of `prompt`, row by row: [positions, vocabulary]. */
   async logits(prompt: readonly number[], signal: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
     const { vocabulary } = this.#plan;
-    const all = new Float32Array(prompt.length * vocabulary);
+    const all = new Float32Array((prompt.length / this.#words) * vocabulary);
     for (const chunk of this.#chunks(prompt, signal)) {
       await this.#feed(prompt, chunk, signal);
-      const { position, tokens } = chunk;
-      for (let row = 0; row < tokens; row++) {
+      for (let row = 0; row < chunk.tokens; row++) {
         signal.throwIfAborted();
-        const bytes = await this.#gpu.checked(() => {
-          const staging = this.#logits.take();
-          this.#submit(
-            (run) => run(this.#programs.logits, { position, tokens: 1, row }),
-            (encoder) => {
-              encoder.copyBufferToBuffer(this.#state.fault, 0, staging, 0, 4);
-              encoder.copyBufferToBuffer(this.#state.logits, 0, staging, 4, 4 * vocabulary);
-            },
-          );
-          return this.#logits.read(staging, 4 * (1 + vocabulary));
-        });
-        requireNoFault(new Uint32Array(bytes, 0, 1));
-        all.set(new Float32Array(bytes, 4), (position + row) * vocabulary);
+        all.set(await this.#logitsOf(chunk, row), (chunk.position + row) * vocabulary);
       }
     }
     return all;
+  }
+
+  /** Logits behind the last position of `prompt`, of which the first `from` are in the cache already, less than all. */
+  async lastLogits(prompt: readonly number[], signal: AbortSignal, from = 0): Promise<Float32Array> {
+    let last: Chunk = { position: 0, tokens: 0 };
+    for (const chunk of this.#chunks(prompt, signal, from)) {
+      await this.#feed(prompt, chunk, signal);
+      last = chunk;
+    }
+    return this.#logitsOf(last, last.tokens - 1);
+  }
+
+  /** Of a row of the chunk that has just run. */
+  async #logitsOf({ position }: Chunk, row: number): Promise<Float32Array> {
+    const bytes = await this.#gpu.checked(() => {
+      const staging = this.#logits.take();
+      this.#submit(
+        (run) => run(this.#programs.logits, { position, tokens: 1, row }),
+        (encoder) => {
+          encoder.copyBufferToBuffer(this.#state.fault, 0, staging, 0, 4);
+          encoder.copyBufferToBuffer(this.#state.logits, 0, staging, 4, 4 * this.#plan.vocabulary);
+        },
+      );
+      return this.#logits.read(staging, 4 * (1 + this.#plan.vocabulary));
+    });
+    requireNoFault(new Uint32Array(bytes, 0, 1));
+    return new Float32Array(bytes, 4);
   }
 
   /** No expert can be missing, and nobody wants to know the routes. */
@@ -202,9 +219,10 @@ export class Runner {
     this.#gpu.upload(this.#state.tokens, 0, Uint32Array.from(prompt));
     this.#drawn = undefined;
     this.#resetFault();
-    for (let position = from; position < prompt.length; ) {
+    const positions = prompt.length / this.#words;
+    for (let position = from; position < positions; ) {
       signal.throwIfAborted();
-      const end = position < alone ? alone : prompt.length;
+      const end = position < alone ? alone : positions;
       const tokens = Math.min(this.#sizes.chunk, end - position);
       yield { position, tokens };
       position += tokens;
@@ -219,11 +237,17 @@ export class Runner {
     sampling?: Sampling,
   ): Promise<number> {
     const { position, tokens } = chunk;
-    const ids = prompt.slice(position, position + tokens);
+    const ids = this.#idsOf(prompt, chunk);
     this.cached.begin(position, tokens);
     const id = await this.#runChunk(ids, chunk, signal, sampling);
     this.cached.wrote(position, ids, sampling && id);
     return id;
+  }
+
+  /** Of a point of one number its bits; one of several has no id by which the cache would know it again. */
+  #idsOf(prompt: readonly number[], { position, tokens }: Chunk): readonly number[] {
+    if (this.#words > 1) return new Array<number>(tokens).fill(-1);
+    return prompt.slice(position, position + tokens);
   }
 
   async #runChunk(
@@ -316,29 +340,30 @@ export class Runner {
         return this.#seen.read(staging, chunk, stride);
       });
       const { fault, routes, ahead } = seen;
+      const needed = (site: number) => this.#pager.paged(site, routes.needed(site));
       bringEarly = () => {};
       if (fault === DAMAGED) throw damagedRouter();
       if (fault === ABSENT) {
         if (end === steps.length) return seen;
-        foresight.learn(routes, end - 1, end);
+        foresight.learn(needed, end - 1, end);
         this.#pager.expectKnown(foresight.ahead);
         first = end;
         isSplit = false;
         pause = this.#pauseBehind(program, foresight, first);
         continue;
       }
-      if (foresight.knows(fault)) throw new Error(`site ${fault} misses experts that were brought to it`);
+      if (foresight.isReached(fault)) throw new Error(`site ${fault} misses experts that were brought to it`);
       const { early, route, combine } = sites[fault] as Program["sites"][number];
       isSplit = true;
       this.#resetFault();
       if (early !== undefined) {
         // What does without the site's experts runs while they come.
-        first = foresight.learn(routes, early, end);
+        first = foresight.learn(needed, early, end);
         this.#pager.stoppedEarly(fault);
         this.#pager.expectKnown(foresight.ahead);
       } else {
         const waves = this.#pager.stopped(fault, routes);
-        foresight.learn(routes, route, end);
+        foresight.learn(needed, route, end);
         foresight.reach(fault);
         this.#pager.plan(fault, waves[0] ?? []);
         this.#pager.expectKnown(foresight.ahead);
@@ -353,7 +378,9 @@ export class Runner {
 
   /** Of each site, the experts that the request alone decides. */
   #knownOf({ position, tokens }: Chunk): (SiteRoute | undefined)[] {
-    return this.#route && this.#state.request ? knownRoutes(this.#plan, this.#route, position, tokens) : [];
+    if (!this.#route || !this.#state.request) return [];
+    const known = knownRoutes(this.#plan, this.#route, position, tokens);
+    return known.map((experts, site) => experts && this.#pager.paged(site, experts));
   }
 
   /**

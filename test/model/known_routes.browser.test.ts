@@ -85,7 +85,7 @@ describe("routes known before their layer runs, two slots of eight", () => {
   test("a store that does not keep up is a fault, and never a number", async () => {
     const [, options, request] = sources[3] as (typeof sources)[number];
     const resident = asked(await openRunner(gpu, routedModel(options), tuning("100%")), request);
-    const pages = new Set(resident.pages.sites.flat().map(({ index }) => index));
+    const pages = new Set(resident.pages.sites.flat().map((page) => page?.index));
     const store = new ModelStore(new MemoryBackend(Number.POSITIVE_INFINITY));
     const late = unsteady(store, { seed: 1, delayMs: [20, 40], pages: (i) => pages.has(i) });
     const memory = { gpuExperts: "25%", host: 0 } as const;

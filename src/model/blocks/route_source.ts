@@ -4,7 +4,7 @@ import { type RequestRule, request_logits } from "../../kernels/request_logits.t
 import { task_input } from "../../kernels/task_input.ts";
 import type { MoeSpec } from "../plan.ts";
 import { requestBytes, requestStride } from "../route_request.ts";
-import { moeSites } from "../state.ts";
+import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
 
 /** Where a router's first matrix finds its input, and what puts it there. */
@@ -31,19 +31,16 @@ export function routerInput(build: Build, { router }: MoeSpec, site: number): Ro
   return { steps: [task_input(gpu, { ...args, fault })], input: attended };
 }
 
-/** Where a site's logits are: what is known early outlives the sites before it. */
-export function logitsOf({ state }: Build, { router }: MoeSpec, site: number): GPUBuffer {
-  const { routerLogits, earlyLogits } = state;
-  if (router.input === "token") return earlyLogits?.token ?? routerLogits;
-  if (router.input !== "previous-layer") return routerLogits;
-  return (site % 2 === 0 ? earlyLogits?.even : earlyLogits?.odd) ?? routerLogits;
+/** Where a site's logits are: those of the token's router outlive all sites. */
+export function siteLogits({ state }: Build, { router }: MoeSpec, site: number): GPUBuffer {
+  return router.input === "token" && state.tokenLogits ? state.tokenLogits : logitsOf(state, site);
 }
 
 /** The step that leaves a site's logits as the request decides them. */
 export function requestLogits(build: Build, moe: MoeSpec, site: number, by: RequestRule): Step {
   const { gpu, state } = build;
   const request = requestRow(build, site);
-  const logits = logitsOf(build, moe, site);
+  const logits = siteLogits(build, moe, site);
   return request_logits(gpu, { by, experts: moe.experts, request, logits, fault: state.fault });
 }
 

@@ -2,34 +2,50 @@ import type { Step } from "../../gpu/program.ts";
 import type { Pointwise } from "../../kernels/activation.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
-import { cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
-import { moeSites } from "../state.ts";
+import { small_matmul } from "../../kernels/small_matmul.ts";
+import {
+  cellOf,
+  cellSize,
+  hasWholeGroups,
+  type Linear,
+  type MoeSpec,
+  type RecurrentCell,
+  type RouterSpec,
+} from "../plan.ts";
+import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
-import { logitsOf, requestLogits, routerInput, sharesLogits } from "./route_source.ts";
+import { requestLogits, routerInput, sharesLogits, siteLogits } from "./route_source.ts";
 
 /**
- * The steps that leave a site's logits in `state.routerLogits`, and in `state.carried` what its token carries on. Both
+ * The steps that leave a site's logits where `logitsOf` says, and in `state.carried` what its token carries on. Both
  * outlive a stop at the site: what is run again begins behind these steps.
  */
 export function routerLogits(build: Build, moe: MoeSpec, site: number): Step[] {
-  const { input: source, draws: each = "token", tasks } = moe.router;
+  const { input: source, draws: each = "token", tasks, logits: gating } = moe.router;
   if (source === "given") return [requestLogits(build, moe, site, { rule: "given" })];
   if (source === "draw") return [requestLogits(build, moe, site, { rule: "draw", each })];
   if (sharesLogits(build, moe, site)) return [];
   const { steps, input } = routerInput(build, moe, site);
-  const logits = logitsOf(build, moe, site);
-  if (!tasks || tasks.embedding) return [...steps, ...products(build, moe, site, input, logits)];
-  const { projected: all } = build.state;
+  if (tasks && !tasks.embedding) {
+    const { projected: all } = build.state;
+    return [
+      ...multiply(build, gating.layers, input, all),
+      requestLogits(build, moe, site, { rule: "task", tasks: tasks.count, all }),
+    ];
+  }
+  const logits = siteLogits(build, moe, site);
+  const own = [...steps, ...ownLogits(build, moe.router, site, input, logits)];
+  if (!gating.previous) return own;
   return [
-    ...multiply(build, moe.router.logits.layers, input, all),
-    requestLogits(build, moe, site, { rule: "task", tasks: tasks.count, all }),
+    ...own,
+    ...multiply(build, [gating.previous], logitsOf(build.state, site - 1), logits, { add: true }),
   ];
 }
 
-/** logits = a router's layers of `input` */
-function products(
+/** What a router's layers make of its input. */
+function ownLogits(
   build: Build,
-  { router }: MoeSpec,
+  router: RouterSpec,
   site: number,
   input: GPUBuffer,
   logits: GPUBuffer,
@@ -41,7 +57,7 @@ function products(
     // No block's own product is needed here.
     const { projected } = build.state;
     return [
-      ...multiply(build, [into as Linear], input, projected, between),
+      ...multiply(build, [into as Linear], input, projected, { activation: between }),
       ...multiply(build, outOf, projected, logits),
     ];
   }
@@ -75,14 +91,20 @@ function carried({ state }: Build) {
   return state.carried;
 }
 
-/** y = activation(W·x), the rows of `linears` stacked. */
+/** y = activation(W·x) or y += W·x, the rows of `linears` stacked. */
 function multiply(
   { gpu, weights, state, tile }: Build,
   linears: readonly Linear[],
   x: GPUBuffer,
   y: GPUBuffer,
-  activation?: Pointwise,
+  { activation, add = false }: { readonly activation?: Pointwise; readonly add?: boolean } = {},
 ): Step[] {
+  const { fault } = state;
+  const small = linears.find(({ weight }) => !hasWholeGroups(weight))?.weight;
+  if (small) {
+    const matrix = weights.vector(small.name);
+    return [small_matmul(gpu, { matrix, cols: small.shape.at(-1) ?? 1, add, x, y, fault })];
+  }
   const matrices = linears.flatMap((w) => weights.matrix(w));
-  return matmul(gpu, { matrices, x, y, tile, activation, fault: state.fault });
+  return matmul(gpu, { matrices, x, y, tile, activation, add, fault });
 }
