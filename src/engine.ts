@@ -175,6 +175,7 @@ export class Engine implements EngineService {
     if (!series) throw badRequest("this model reads tokens, not a series", "Use `generate` or `chat`.");
     const { heads, embedding } = series;
     const { size } = embedding;
+    const route = planRoutes(plan, {});
     const needed = positionsNeeded(heads, requirePoints(points, size), options.steps);
     if (needed > sizes.context) throw tooLong(needed, sizes.context);
     let rounds = 0;
@@ -188,7 +189,10 @@ export class Engine implements EngineService {
         }
       },
     };
-    return this.#alone((signal) => forecast({ runner, size, heads }, points, options, events, signal));
+    return this.#alone((signal) => {
+      runner.request(route);
+      return forecast({ runner, size, heads }, points, options, events, signal);
+    });
   }
 
   async saveConversation(name: string, data: unknown): Promise<ConversationInfo> {

@@ -237,6 +237,11 @@ function needExpertOfSite(spec: ExpertSpec, need: Need): void {
 /** Of what a router reads beside its block's input. */
 function needSource({ experts, router }: MoeSpec, need: Need): void {
   const { input, table, tasks, logits, selection } = router;
+  const readsNothing = input === "given" || input === "draw";
+  need(
+    readsNothing === (logits.layers.length === 0),
+    `a router of ${logits.layers.length} layers fed from ${input}`,
+  );
   if (table) needLinear(table, need);
   if (tasks?.embedding) {
     needFloats(tasks.embedding, need);
