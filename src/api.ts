@@ -38,7 +38,7 @@ export type CapacityPlan = "even" | "shallow-first" | "measured";
 export interface ExpertOptions {
   /** Default `farthest`. */
   readonly policy?: PolicyName;
-  /** Default `next-gate+path`. `known` guesses only where the model decides its routes early. */
+  /** Default `next-gate+path`. What is certain is brought whichever it is; `known` brings nothing else. */
   readonly predictor?: PredictorName;
   /** Default `even`. `measured` goes by how often each expert was used in earlier loads. */
   readonly capacity?: CapacityPlan;
@@ -200,7 +200,7 @@ export interface Stats {
   readonly bytesFetchedBeforeFirstToken: number;
   /** Share of the experts that decoded tokens asked for which had a slot. */
   readonly expertHitRate: number;
-  /** Times a decoded token's program stopped at an expert without a slot. */
+  /** Times a decoded token's program had to wait for experts that had no slot. */
   readonly faultsPerToken: number;
   readonly bytesUploadedPerToken: number;
   /** Bytes of experts that a decoded token had to wait for. */

@@ -24,6 +24,26 @@ async function answers(options: RoutedOptions, request: RouteRequest, load: Part
   }
 }
 
+test("what other routes left in the cache is not used again, nor what a conversation kept of them", async () => {
+  const adapter = await sharedAdapter();
+  const file = routedModel({ input: "given", k: 2 });
+  const model = await loadModelInline([file], { store: "memory", adapter });
+  const generate = async (experts: readonly number[]) => {
+    const ids = await collect(model.generateTokens(tokens, { maxTokens: 3, experts }));
+    return { ids, reused: (await model.stats()).promptTokensReused };
+  };
+  const [first, other] = [await generate([0, 4]), await generate([7])];
+  expect([first.reused, other.reused]).toEqual([0, 0]);
+  expect(await generate([7])).toEqual({ ids: other.ids, reused: tokens.length - 1 });
+  await model.conversations.save("by 7", {});
+  expect(await generate([0, 4])).toEqual(first);
+  await model.conversations.restore("by 7");
+  expect(await generate([0, 4])).toEqual(first);
+  await model.conversations.restore("by 7");
+  expect(await generate([7])).toEqual({ ids: other.ids, reused: tokens.length - 1 });
+  await model.dispose();
+});
+
 describe("small models, as float64 has them, and with one slot to the same bits", () => {
   test.each<[string, RoutedOptions, RouteRequest]>([
     ["the layer before", { input: "previous-layer" }, {}],
