@@ -1,5 +1,13 @@
 /** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
-import type { LoadOptions, Model, ModelInfo, RoutingNumbers, Stats } from "../src/index.ts";
+import type {
+  HorizonOutputs,
+  LoadOptions,
+  Model,
+  ModelInfo,
+  RouteRequest,
+  RoutingNumbers,
+  Stats,
+} from "../src/index.ts";
 import { SluiceError } from "../src/index.ts";
 
 /** How a model is loaded, as plain data that goes to a page. */
@@ -15,12 +23,29 @@ export interface Job {
   readonly topK: number;
   readonly topP: number;
   readonly seed?: number;
+  /** Where the model's routers read it. */
+  readonly route?: RouteRequest;
   readonly wantsLogits: boolean;
   /** Numbers of the routers to run with, in place of the model's. */
-  readonly route?: Partial<RoutingNumbers>;
+  readonly routing?: Partial<RoutingNumbers>;
   /** Go on until the whole model is on disk, so that the next load of the same profile finds it there. */
   readonly waitsForInstall?: boolean;
 }
+
+/** Another: how a series goes on. */
+export interface ForecastJob {
+  readonly load?: JobLoad;
+  /** Its points in order, the numbers of a point one after the other. */
+  readonly series: readonly number[];
+  readonly steps: number;
+  readonly standardise: boolean;
+  /** Which head's outputs are given out as logits, by its points; the first if absent. */
+  readonly horizon?: number | undefined;
+  readonly wantsLogits: boolean;
+}
+
+export type AnyJob = Job | ForecastJob;
+export type ResultOf<J extends AnyJob> = J extends ForecastJob ? ForecastResult : JobResult;
 
 export interface JobEvents {
   /** Printable text as it comes; ids and spaces where the model has no vocabulary. */
@@ -42,12 +67,26 @@ export interface JobResult {
   readonly firstTokenAfterMs: number;
 }
 
+export interface ForecastResult {
+  /** [steps, numbers of a point] */
+  readonly forecast: number[];
+  /** Points of the heads that were used, in turn. */
+  readonly horizons: readonly number[];
+  readonly stats: Stats;
+  readonly info: ModelInfo;
+}
+
 /** Loads a model, runs `job` and disposes of the model. */
-export async function runJob(load: () => Promise<Model>, job: Job, events: JobEvents): Promise<JobResult> {
+export async function runJob<J extends AnyJob>(
+  load: () => Promise<Model>,
+  job: J,
+  events: JobEvents,
+): Promise<ResultOf<J>> {
   const start = performance.now();
   const model = await load();
   try {
-    return await runOn(model, job, events, start);
+    const running = "series" in job ? forecastOn(model, job, events) : runOn(model, job, events, start);
+    return (await running) as ResultOf<J>;
   } finally {
     await model.dispose();
   }
@@ -55,8 +94,8 @@ export async function runJob(load: () => Promise<Model>, job: Job, events: JobEv
 
 async function runOn(model: Model, job: Job, events: JobEvents, start: number): Promise<JobResult> {
   const prompt = promptTokens(model, job.prompt);
-  if (job.route) await model.routing.set(job.route);
-  if (job.wantsLogits) await events.onLogits(await model.logits(prompt));
+  if (job.routing) await model.routing.set(job.routing);
+  if (job.wantsLogits) await events.onLogits(await model.logits(prompt, job.route));
   const tokens: number[] = [];
   let text = "";
   let firstTokenAfterMs = 0;
@@ -66,8 +105,8 @@ async function runOn(model: Model, job: Job, events: JobEvents, start: number): 
       if (decoder !== undefined) text += piece;
       if (piece !== "") events.onText(piece);
     };
-    const { maxTokens, temperature, topK, topP, seed } = job;
-    const options = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
+    const { maxTokens, temperature, topK, topP, seed, route } = job;
+    const options = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }), ...route };
     for await (const id of model.generateTokens(prompt, options)) {
       if (tokens.push(id) === 1) firstTokenAfterMs = performance.now() - start;
       emit(decoder === undefined ? `${id} ` : decoder.push(id));
@@ -79,8 +118,30 @@ async function runOn(model: Model, job: Job, events: JobEvents, start: number): 
   return { tokens, text, stats: await model.stats(), info: model.info, firstTokenAfterMs };
 }
 
+async function forecastOn(model: Model, job: ForecastJob, events: JobEvents): Promise<ForecastResult> {
+  const { series, steps, standardise, wantsLogits } = job;
+  const { values, horizons, outputs } = await model.forecast(series, {
+    ...{ steps, standardise, outputs: wantsLogits },
+  });
+  if (wantsLogits) await events.onLogits(outputsOf(outputs, job.horizon));
+  if (job.load?.experts?.trace) await events.onTrace(await model.trace());
+  return { forecast: Array.from(values), horizons, stats: await model.stats(), info: model.info };
+}
+
+function outputsOf(outputs: readonly HorizonOutputs[], horizon: number | undefined): Float32Array {
+  const head = horizon === undefined ? outputs[0] : outputs.find(({ steps }) => steps === horizon);
+  if (head) return head.values;
+  throw new SluiceError("bad-request", `no head of the model says ${horizon} points at once`, {
+    remedy: `Use one of --horizon ${outputs.map(({ steps }) => steps).join(", ")}.`,
+  });
+}
+
 function promptTokens(model: Model, prompt: string | readonly number[]): number[] {
   if (typeof prompt !== "string") return [...prompt];
+  if (model.info.series) {
+    const remedy = "Use npm run -s forecast, with --series and --steps.";
+    throw new SluiceError("bad-request", `${model.info.name} reads a series, not text`, { remedy });
+  }
   if (model.tokenizer !== undefined) return model.tokenizer.encode(prompt);
   throw new SluiceError("bad-request", `${model.info.name} has no usable vocabulary to read a prompt with`, {
     remedy: "Give the prompt as token ids: --tokens 1,2,3.",

@@ -13,8 +13,9 @@
 // the model's.
 // An expert whose slot is ABSENT is a fault: the lowest site that met one is kept in `fault`, before DAMAGED. Any
 // other slot is passed on, found or not: one that another wave computes is ELSEWHERE.
+// Experts that `is_dropped` are chosen like others, weigh nothing and take no part in RENORM's sum.
 // Rows behind a token's count name no expert and no slot, so that nothing computes or fetches them.
-// Joined: gate_*, logit_*, weight_*, reduce_*, is_number, route_set.
+// Joined: logits_*, gate_*, weight_*, reduce_*, is_number, is_dropped, route_set.
 @group(0) @binding(0) var<storage, read> logits: array<f32>;            // [tokens, EXPERTS]
 @group(0) @binding(1) var<storage, read> page_table: array<u32>;        // the head: this site and Numbers; a slot or ABSENT per expert
 @group(0) @binding(2) var<storage, read_write> routes: array<Route>;    // [tokens, ROUTES]
@@ -48,12 +49,12 @@ var<private> coldness: f32;
 // What experts are chosen by where scores are as their logits are.
 fn logit_at(t: u32, e: u32) -> f32 {
   let l = logits[t * EXPERTS + e];
-  return select(LOWEST, logit(l, e), is_number(l));
+  return select(LOWEST, gated(l, e), is_number(l));
 }
 
 fn cooled_at(t: u32, e: u32) -> f32 {
   let l = logits[t * EXPERTS + e];
-  return select(LOWEST, logit(l, e) * coldness, is_number(l));
+  return select(LOWEST, gated(l, e) * coldness, is_number(l));
 }
 
 // What experts are chosen by.
@@ -144,9 +145,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let numbers = Numbers(min(page_table[1], ROUTES), floats.x, floats.y, floats.z);
   let is_limited = numbers.p < NO_LIMIT || numbers.threshold > 0.0;
   coldness = numbers.coldness;
+  read_all(t, lane);
   var best = LOWEST;
   for (var e = lane; e < EXPERTS; e += LANES) {
-    best = max(best, cooled_at(t, e));
+    // Without those that are dropped, whose masses nobody adds.
+    best = max(best, select(cooled_at(t, e), LOWEST, is_dropped(e)));
     if (!is_number(logits[t * EXPERTS + e])) {
       atomicMin(&fault, DAMAGED);
     }
@@ -186,7 +189,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   if (IS_SCORED && RENORM) {
     var sum = 0.0;
     for (var i = lane; i < count; i += LANES) {
-      sum += mass(cooled_at(t, chosen[i]), top);
+      if (!is_dropped(chosen[i])) {
+        sum += mass(cooled_at(t, chosen[i]), top);
+      }
     }
     total = max(reduce_sum(sum, lane), LEAST_TOTAL);
   }
@@ -200,7 +205,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (slot == ABSENT) {
       atomicMin(&fault, page_table[0]);
     }
-    routes[t * ROUTES + i] = Route(e, slot, weight(mass(cooled_at(t, e), top), total, count));
+    let own = weight(mass(cooled_at(t, e), top), total, count);
+    routes[t * ROUTES + i] = Route(e, slot, select(own, 0.0, is_dropped(e)));
   }
   if (lane == 0u) {
     counts[t] = count;

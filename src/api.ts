@@ -38,7 +38,7 @@ export type CapacityPlan = "even" | "shallow-first" | "measured";
 export interface ExpertOptions {
   /** Default `farthest`. */
   readonly policy?: PolicyName;
-  /** Default `next-gate+path`. `known` guesses only where the model decides its routes early. */
+  /** Default `next-gate+path`. What is certain is brought whichever it is; `known` brings nothing else. */
   readonly predictor?: PredictorName;
   /** Default `even`. `measured` goes by how often each expert was used in earlier loads. */
   readonly capacity?: CapacityPlan;
@@ -118,7 +118,20 @@ export interface TokenLogprobs extends TokenLogprob {
 /** The most tokens that `TokenLogprobs.top` may have. */
 export const MOST_LOGPROBS = 20;
 
-export interface GenerateOptions extends SamplingOptions {
+/** What a request says to models whose routers read it; to others it is `bad-request`. */
+export interface RouteRequest {
+  /** Of models with tasks, which they ask for: from 0 on. */
+  readonly task?: number;
+  /**
+   * Of models that route to experts which the request names, which they ask for: ids for all layers with experts, or a
+   * list of ids for each. A layer may be given none.
+   */
+  readonly experts?: readonly number[] | readonly (readonly number[])[];
+  /** Of models that draw their experts: same seed, same experts, however the tokens come. 0 to 2^32 - 1; default 0. */
+  readonly routeSeed?: number;
+}
+
+export interface GenerateOptions extends SamplingOptions, RouteRequest {
   /** Default: as many as the context has room for. */
   readonly maxTokens?: number;
   /**
@@ -136,6 +149,44 @@ export interface GenerateOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface ForecastOptions {
+  /** Points to say; 0 gives none. */
+  readonly steps: number;
+  /**
+   * The model reads each series less its mean, over its standard deviation (of a sample, and 1 where there is none), and
+   * what it gives is taken back. false: it reads the numbers as they are. Default false, as the published `generate`.
+   */
+  readonly standardise?: boolean;
+  /** Give what every head says behind every point of the series, too. Default false. */
+  readonly outputs?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Points behind a series. */
+export interface Forecast {
+  /** [steps, numbers of a point], row-major. */
+  readonly values: Float32Array;
+  /** How many points the heads said that were used, in turn. */
+  readonly horizons: readonly number[];
+  /** By head, in their order; empty unless asked for. */
+  readonly outputs: readonly HorizonOutputs[];
+}
+
+/** What one head says behind each point of a series, of the numbers as the model reads them. */
+export interface HorizonOutputs {
+  readonly steps: number;
+  /** [points of the series, steps, numbers of a point], row-major. */
+  readonly values: Float32Array;
+}
+
+/** What a model that forecasts takes and says. */
+export interface SeriesInfo {
+  /** Numbers of a point. */
+  readonly size: number;
+  /** Points that each of its heads says at once. */
+  readonly horizons: readonly number[];
+}
+
 /** What a loaded model measured. Times in milliseconds, rates per second; 0 before there is anything to report. */
 export interface Stats {
   readonly loadMs: number;
@@ -149,7 +200,7 @@ export interface Stats {
   readonly bytesFetchedBeforeFirstToken: number;
   /** Share of the experts that decoded tokens asked for which had a slot. */
   readonly expertHitRate: number;
-  /** Times a decoded token's program stopped at an expert without a slot. */
+  /** Times a decoded token's program had to wait for experts that had no slot. */
   readonly faultsPerToken: number;
   readonly bytesUploadedPerToken: number;
   /** Bytes of experts that a decoded token had to wait for. */
@@ -239,6 +290,7 @@ export interface ModelInfo {
   readonly id: string;
   readonly architecture: string;
   readonly name: string;
+  /** 0 of a model that forecasts. */
   readonly vocabulary: number;
   readonly contextTokens: number;
   readonly layers: number;
@@ -248,6 +300,8 @@ export interface ModelInfo {
   readonly install: InstallForm;
   /** WebGPU adapter, as it describes itself. */
   readonly adapter: string;
+  /** Of a model that forecasts, which takes a series and no tokens. */
+  readonly series?: SeriesInfo;
 }
 
 /** What the engine is told when it loads a model; plain data. */
@@ -268,6 +322,13 @@ export interface EngineGenerateOptions extends Required<SamplingOptions> {
   readonly isConstrained: boolean;
   /** Log probabilities come with the ids, of so many of the most likely ones too. Undefined: none do. */
   readonly topLogprobs: number | undefined;
+  readonly route: RouteRequest;
+}
+
+/** What the engine is told of a forecast. */
+export interface EngineForecastOptions {
+  readonly steps: number;
+  readonly outputs: boolean;
 }
 
 export interface LoadedModel {
@@ -304,7 +365,9 @@ export interface EngineService {
   ): Promise<LoadedModel>;
   generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream>;
   /** Logits of every prompt position: [prompt.length, vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  logits(prompt: readonly number[], route: RouteRequest): Promise<Float32Array<ArrayBuffer>>;
+  /** @param points [points, numbers of a point], as the model is to read them */
+  forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast>;
   stats(): Promise<Stats>;
   experts(): Promise<ExpertActivity>;
   /** How each layer with experts chooses them, in the order they run. */

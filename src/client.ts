@@ -1,5 +1,6 @@
 import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlink";
 import type {
+  EngineForecastOptions,
   EngineRequest,
   EngineService,
   LoadOptions,
@@ -131,8 +132,12 @@ class EngineClient implements EngineService {
     };
   }
 
-  logits(prompt: readonly number[]) {
-    return this.#call(() => this.#remote.logits(prompt));
+  logits(...args: Parameters<EngineService["logits"]>) {
+    return this.#call(() => this.#remote.logits(...args));
+  }
+
+  forecast(points: Float32Array, options: EngineForecastOptions) {
+    return this.#call(() => this.#remote.forecast(points, options));
   }
 
   stats() {

@@ -1,13 +1,16 @@
 import type {
   ConversationInfo,
+  EngineForecastOptions,
   EngineGenerateOptions,
   EngineLoadOptions,
   EngineService,
   ExpertActivity,
+  Forecast,
   LayerRouting,
   LoadedModel,
   ModelInfo,
   Progress,
+  RouteRequest,
   RoutingChange,
   Stats,
   TokenBatch,
@@ -18,6 +21,7 @@ import { abortedError, SluiceError } from "./errors.ts";
 import type { Gpu } from "./gpu/gpu.ts";
 import { Meter } from "./meter.ts";
 import { restoreConversation, saveConversation } from "./model/conversations.ts";
+import { type ForecastEvents, forecast, positionsNeeded } from "./model/forecast.ts";
 import { BackgroundInstall } from "./model/install.ts";
 import {
   describeExperts,
@@ -28,8 +32,9 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
+import { moeLayers, seriesOf } from "./model/plan.ts";
+import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
-import { moeLayers } from "./model/state.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
 import type { OpenedModel, StoreService } from "./store/service.ts";
@@ -132,7 +137,9 @@ export class Engine implements EngineService {
 
   async generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream> {
     const model = this.#require(prompt);
+    const route = planRoutes(model.plan, options.route);
     const work = this.#begin();
+    model.runner.request(route);
     let allowed: Uint32Array | undefined;
     const ids = this.#tokens(model, prompt, options, () => allowed, work.signal);
     return {
@@ -154,9 +161,40 @@ export class Engine implements EngineService {
     };
   }
 
-  async logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const { runner } = this.#require(prompt);
-    return this.#alone((signal) => runner.logits(prompt, signal));
+  async logits(prompt: readonly number[], request: RouteRequest): Promise<Float32Array<ArrayBuffer>> {
+    const { plan, runner } = this.#require(prompt);
+    const route = planRoutes(plan, request);
+    return this.#alone((signal) => {
+      runner.request(route);
+      return runner.logits(prompt, signal);
+    });
+  }
+
+  async forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast> {
+    const model = this.#loaded();
+    const { plan, sizes, runner } = model;
+    const series = seriesOf(plan);
+    if (!series) throw badRequest("this model reads tokens, not a series", "Use `generate` or `chat`.");
+    const { heads, embedding } = series;
+    const { size } = embedding;
+    const route = planRoutes(plan, {});
+    const needed = positionsNeeded(heads, requirePoints(points, size), options.steps);
+    if (needed > sizes.context) throw tooLong(needed, sizes.context);
+    let rounds = 0;
+    const events: ForecastEvents = {
+      started: (count, reused) => this.#meter.startPrompt(count, reused),
+      ended: async (count) => {
+        if (rounds++ > 0) this.#meter.decoded(count, this.#counters());
+        else {
+          this.#meter.firstToken(this.#counters(), (await this.#store.stats()).bytesFetched);
+          this.#installSoon(0);
+        }
+      },
+    };
+    return this.#alone((signal) => {
+      runner.request(route);
+      return forecast({ runner, size, heads }, points, options, events, signal);
+    });
   }
 
   async saveConversation(name: string, data: unknown): Promise<ConversationInfo> {
@@ -188,7 +226,7 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const layers = moeLayers(plan);
+    const layers = moeLayers(plan).map(({ layer }) => layer);
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
@@ -340,6 +378,7 @@ export class Engine implements EngineService {
   #require(prompt: readonly number[]): ModelInUse {
     const model = this.#loaded();
     const { plan, sizes } = model;
+    if (seriesOf(plan)) throw badRequest("this model reads a series, not tokens", "Use `forecast`.");
     if (prompt.length === 0) throw badRequest("the prompt has no tokens", "Give at least one token.");
     if (prompt.length > sizes.context) {
       throw new SluiceError("context-full", `the prompt has ${prompt.length} tokens`, {
@@ -374,16 +413,20 @@ export class Engine implements EngineService {
 
 function describe(id: string, { plan, sizes, form }: Prepared, gpu: Gpu): ModelInfo {
   const { architecture, name, vocabulary, layers } = plan;
+  const series = seriesOf(plan);
   return {
     id,
     architecture,
     name,
-    vocabulary,
+    vocabulary: series ? 0 : vocabulary,
     contextTokens: sizes.context,
     layers: layers.length,
     ...describeExperts(plan),
     install: form,
     adapter: gpu.adapterName,
+    ...(series && {
+      series: { size: series.embedding.size, horizons: series.heads.map(({ steps }) => steps) },
+    }),
   };
 }
 
@@ -395,6 +438,20 @@ function batchOf(ids: readonly number[], logprobs: TokenLogprobs | undefined): T
 /** What fails after an abort fails because of it: `dispose` takes the device away from what still runs. */
 function causeOf(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : error;
+}
+
+/** @returns how many there are */
+function requirePoints({ length }: Float32Array, size: number): number {
+  if (length > 0 && length % size === 0) return length / size;
+  const remedy = `Give at least one point, of ${size} number${size > 1 ? "s each" : ""}.`;
+  throw badRequest(`the series has ${length} numbers`, remedy);
+}
+
+function tooLong(needed: number, context: number): SluiceError {
+  return new SluiceError("context-full", `the series and its forecast take ${needed} points of context`, {
+    remedy: `Give fewer points or steps, ${context} together, or load the model with a larger contextTokens.`,
+    details: { points: needed, context },
+  });
 }
 
 function noModel(): SluiceError {

@@ -2,7 +2,13 @@ import { parseArgs } from "node:util";
 import { DEFAULTS } from "../../src/experts/defaults.ts";
 import { POLICIES } from "../../src/experts/policy/index.ts";
 import { PREDICTORS } from "../../src/experts/predictor/index.ts";
-import type { ExpertOptions, LoadOptions, MemoryBudget, RoutingNumbers } from "../../src/index.ts";
+import type {
+  ExpertOptions,
+  LoadOptions,
+  MemoryBudget,
+  RouteRequest,
+  RoutingNumbers,
+} from "../../src/index.ts";
 import { INSTALL_FORMS } from "../../src/quant/install.ts";
 import { isHubName } from "../../src/source/hub_name.ts";
 import type { JobLoad } from "../job.ts";
@@ -16,10 +22,11 @@ export interface TerminalOptions {
   readonly topK: number;
   readonly topP: number;
   readonly seed: number | undefined;
+  readonly route: RouteRequest;
   /** What was given of it; the engine has defaults for the rest. */
   readonly load: JobLoad;
   /** Numbers of the routers that are not to be the model's. */
-  readonly route: Partial<RoutingNumbers> | undefined;
+  readonly routing: Partial<RoutingNumbers> | undefined;
   readonly logitsFile: string | undefined;
   readonly traceFile: string | undefined;
   readonly json: boolean;
@@ -43,13 +50,26 @@ const ROUTE_NAMES = ["k", "top-p", "threshold", "temperature"];
 /** Powers of 1024. */
 const SUFFIXES = ["", "K", "M", "G"];
 
-export const USAGE = `usage: npm run -s generate -- [options]
-
-  --model PATH|URL      a GGUF file (of a split one the first), or a folder with config.json and safetensors files
-                        (default: the embedded story model), or hf:owner/repo[/file-or-folder][@revision] of a hub,
-                        with a token from the environment variable HF_TOKEN where that is set
+/** How the options are told that say which model. */
+export const MODEL_USAGE = `  --model PATH|URL      a GGUF file (of a split one the first), or a folder with config.json and safetensors files,
+                        or hf:owner/repo[/file-or-folder][@revision] of a hub, with a token from the environment
+                        variable HF_TOKEN where that is set
   --hub-endpoint URL    the address of another hub or of a mirror
-  --install FORM        what large matrices of floats become: ${INSTALL_FORMS.join(", ")} (default as-is)
+  --install FORM        what large matrices of floats become: ${INSTALL_FORMS.join(", ")} (default as-is)`;
+
+/** The same of those that say where it is kept. */
+export const LOAD_USAGE = `  --gpu-experts B|P%    GPU memory for experts: bytes, or a share of all experts such as 25% (default: what is left)
+  --host-cache B        host memory for experts that may be wanted again (default 256M)
+  --store NAME          where the model is kept: ${STORES.join(", ")} (default auto; with --backend node only memory)
+  --policy NAME         which expert gives up its place: ${Object.keys(POLICIES).join(", ")} (default ${DEFAULTS.policy})
+  --predictor NAME      what brings experts early: ${Object.keys(PREDICTORS).join(", ")}
+                        (default ${DEFAULTS.predictor})
+  --trace FILE          write the routes of all tokens, for npm run replay
+`;
+
+export const USAGE = `usage: npm run -s generate -- [options], by default with the embedded story model
+
+${MODEL_USAGE}
   --prompt TEXT         text to continue (default: "${DEFAULT_PROMPT}")
   --tokens 1,2,3        token ids to continue, in place of --prompt
   --max-tokens N        tokens to generate (default ${DEFAULT_MAX_TOKENS}; 0 only evaluates the prompt)
@@ -59,24 +79,32 @@ export const USAGE = `usage: npm run -s generate -- [options]
   --seed S              repeat a sampled text (default: a new one each time)
   --route NAME=N        route with another number than the model's, in all layers: ${ROUTE_NAMES.join(", ")}; may be
                         repeated, or several with commas: --route k=1,temperature=0.5
+  --task N              for models with tasks: which one
+  --experts 0,3         for models whose requests name the experts: ids for all layers, or for each, as 0,3;1;2,5
+  --route-seed S        for models that draw their experts: the seed (default 0)
   --logits FILE         write the prompt's logits: f32 little-endian, positions x vocabulary
-  --gpu-experts B|P%    GPU memory for experts: bytes, or a share of all experts such as 25% (default: what is left)
-  --host-cache B        host memory for experts that may be wanted again (default 256M)
-  --store NAME          where the model is kept: ${STORES.join(", ")} (default auto; with --backend node only memory)
-  --policy NAME         which expert gives up its place: ${Object.keys(POLICIES).join(", ")} (default ${DEFAULTS.policy})
-  --predictor NAME      what brings experts early: ${Object.keys(PREDICTORS).join(", ")}
-                        (default ${DEFAULTS.predictor})
-  --trace FILE          write the routes of all tokens, for npm run replay
-  --json                print only one line at the end: {"tokens", "text", "stats"}
+${LOAD_USAGE}  --json                print only one line at the end: {"tokens", "text", "stats"}
   --backend NAME        chromium (default), or node: Dawn for Node, where it finds an adapter
   --help                this text
 
 Bytes take the suffixes K, M and G, powers of 1024.
 `;
 
-const OPTIONS = {
+/** What says which model and where it is kept. */
+export const LOAD_OPTIONS = {
   model: { type: "string" },
   "hub-endpoint": { type: "string" },
+  "gpu-experts": { type: "string" },
+  "host-cache": { type: "string" },
+  store: { type: "string" },
+  install: { type: "string" },
+  policy: { type: "string" },
+  predictor: { type: "string" },
+  trace: { type: "string" },
+} as const;
+
+const OPTIONS = {
+  ...LOAD_OPTIONS,
   prompt: { type: "string" },
   tokens: { type: "string" },
   "max-tokens": { type: "string" },
@@ -85,14 +113,10 @@ const OPTIONS = {
   "top-p": { type: "string" },
   seed: { type: "string" },
   route: { type: "string", multiple: true },
+  task: { type: "string" },
+  experts: { type: "string" },
+  "route-seed": { type: "string" },
   logits: { type: "string" },
-  "gpu-experts": { type: "string" },
-  "host-cache": { type: "string" },
-  store: { type: "string" },
-  install: { type: "string" },
-  policy: { type: "string" },
-  predictor: { type: "string" },
-  trace: { type: "string" },
   json: { type: "boolean" },
   backend: { type: "string" },
   help: { type: "boolean" },
@@ -107,10 +131,6 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
   const topP = number("--top-p", values["top-p"], 1);
   if (topP <= 0 || topP > 1)
     throw new UsageError(`--top-p takes a number above 0 and at most 1, not ${topP}`);
-  const { backend = "chromium" } = values;
-  if (backend !== "chromium" && backend !== "node") {
-    throw new UsageError(`--backend is chromium or node, not ${JSON.stringify(backend)}`);
-  }
   return {
     model: nonEmpty("--model", values.model),
     prompt:
@@ -120,12 +140,13 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
     topK: integer("--top-k", values["top-k"], 0),
     topP,
     seed: values.seed === undefined ? undefined : integer("--seed", values.seed, 0),
+    route: routeRequest(values),
     load: loadOptions(values),
-    route: values.route && routeNumbers(values.route),
+    routing: values.route && routeNumbers(values.route),
     logitsFile: nonEmpty("--logits", values.logits),
     traceFile: nonEmpty("--trace", values.trace),
     json: values.json ?? false,
-    backend,
+    backend: backendOf(values.backend),
     help: values.help ?? false,
   };
 }
@@ -144,7 +165,15 @@ function routeNumbers(given: readonly string[]): Partial<RoutingNumbers> {
   return Object.fromEntries(pairs);
 }
 
-function loadOptions(values: ReturnType<typeof parsed>): JobLoad {
+export function backendOf(name: string | undefined): "chromium" | "node" {
+  return oneOf("--backend", name, ["chromium", "node"]) ?? "chromium";
+}
+
+type LoadValues = { readonly [Option in keyof typeof LOAD_OPTIONS]?: string | undefined } & {
+  readonly backend?: string | undefined;
+};
+
+export function loadOptions(values: LoadValues): JobLoad {
   const store = oneOf("--store", values.store, STORES);
   if (values.backend === "node" && store !== undefined && store !== "memory") {
     throw new UsageError(`--store takes only memory with --backend node, where there is no ${store}`);
@@ -163,6 +192,16 @@ function loadOptions(values: ReturnType<typeof parsed>): JobLoad {
   const hub = isHubName(values.model) ? hubOptions(endpoint) : undefined;
   if (endpoint !== undefined && !hub) throw new UsageError("--hub-endpoint is for --model hf:owner/repo");
   return given<JobLoad>({ memory, experts, store, install, hub });
+}
+
+function routeRequest(values: ReturnType<typeof parsed>): RouteRequest {
+  const { task, experts, "route-seed": seed } = values;
+  const layers = experts?.split(";").map((ids) => (ids.trim() === "" ? [] : tokenIds("--experts", ids)));
+  return given<RouteRequest>({
+    task: task === undefined ? undefined : integer("--task", task, 0),
+    experts: layers && layers.length === 1 ? layers[0] : layers,
+    routeSeed: seed === undefined ? undefined : integer("--route-seed", seed, 0),
+  });
 }
 
 /** `values` without those that are undefined, which an optional property must not be. */
@@ -193,7 +232,7 @@ function number(option: string, text: string | undefined, fallback: number): num
   throw new UsageError(`${option} takes a number of at least 0, not ${JSON.stringify(text)}`);
 }
 
-function integer(option: string, text: string | undefined, fallback: number): number {
+export function integer(option: string, text: string | undefined, fallback: number): number {
   if (text === undefined) return fallback;
   if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
   throw new UsageError(`${option} takes a whole number of at least 0, not ${JSON.stringify(text)}`);

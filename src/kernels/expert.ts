@@ -1,4 +1,8 @@
+import inputWeightOne from "../../shaders/lib/input_weight_one.wgsl?raw";
+import inputWeightRoute from "../../shaders/lib/input_weight_route.wgsl?raw";
+import inputWeightScale from "../../shaders/lib/input_weight_scale.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
+import routesGrouped from "../../shaders/lib/routes_grouped.wgsl?raw";
 import tilesDirect from "../../shaders/lib/tiles_direct.wgsl?raw";
 import tilesGrouped from "../../shaders/lib/tiles_grouped.wgsl?raw";
 import type { Constants } from "../gpu/compose.ts";
@@ -62,4 +66,25 @@ export function expertStep(
       grouped ? maxTiles(tokens, topK, experts, tile) : tokens * topK,
     ],
   };
+}
+
+/** What an expert's input is multiplied by; one of them, or nothing. */
+export interface InputWeight {
+  /** A route's weight multiplies its expert's input; `combine` is then told not to weigh. */
+  readonly weightsFirst?: boolean | undefined;
+  readonly inputScale?: number | undefined;
+}
+
+/** WGSL `input_weighted`, which multiplies the products of the input. */
+export function inputWeight({
+  weightsFirst = false,
+  inputScale,
+  grouped,
+}: Pick<PairArgs, "grouped"> & InputWeight): string[] {
+  if (weightsFirst) return [inputWeightRoute, ...(grouped ? [routesGrouped] : [])];
+  return [inputScale === undefined ? inputWeightOne : inputWeightScale];
+}
+
+export function inputConstants({ inputScale }: InputWeight): Constants {
+  return inputScale === undefined ? {} : { INPUT_SCALE: { f32: inputScale } };
 }

@@ -2,12 +2,10 @@ import gateSigmoid from "../../shaders/lib/gate_sigmoid.wgsl?raw";
 import gateSoftmax from "../../shaders/lib/gate_softmax.wgsl?raw";
 import gateSqrtSoftplus from "../../shaders/lib/gate_sqrt_softplus.wgsl?raw";
 import isNumber from "../../shaders/lib/is_number.wgsl?raw";
-import logitPlain from "../../shaders/lib/logit_plain.wgsl?raw";
-import logitPointwise from "../../shaders/lib/logit_pointwise.wgsl?raw";
-import pointwiseSigmoid from "../../shaders/lib/pointwise_sigmoid.wgsl?raw";
-import pointwiseTanh from "../../shaders/lib/pointwise_tanh.wgsl?raw";
+import logitsDeviation from "../../shaders/lib/logits_deviation.wgsl?raw";
+import logitsPlain from "../../shaders/lib/logits_plain.wgsl?raw";
+import logitsPointwise from "../../shaders/lib/logits_pointwise.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
-import safeTanh from "../../shaders/lib/safe_tanh.wgsl?raw";
 import weightOne from "../../shaders/lib/weight_one.wgsl?raw";
 import weightOneOverShare from "../../shaders/lib/weight_one_over_share.wgsl?raw";
 import weightScore from "../../shaders/lib/weight_score.wgsl?raw";
@@ -15,6 +13,8 @@ import source from "../../shaders/route.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
+import { activationCode, type Pointwise } from "./activation.ts";
+import { type ExpertRange, rangesCode } from "./pageless.ts";
 import type { VectorPiece } from "./rmsnorm.ts";
 import { makeStep, reduction } from "./step.ts";
 
@@ -74,11 +74,13 @@ export interface RouteArgs {
   /** Where all experts are chosen they are not ranked. */
   readonly takesAll?: boolean | undefined;
   /** What becomes of the logits first: f(l) + bias. Its bias lies in the buffer of `selectionBias`, where there are both. */
-  readonly shape?:
-    | { readonly function: keyof typeof pointwise; readonly bias?: VectorPiece | undefined }
-    | undefined;
+  readonly shape?: { readonly function: Pointwise; readonly bias?: VectorPiece | undefined } | undefined;
   /** Softmax over all experts unless told. Softmax over the chosen alone is softmax, renormalised. */
   readonly gate?: Gate | undefined;
+  /** The gate reads the logits scaled to this standard deviation, of n − 1 degrees. */
+  readonly deviation?: number | undefined;
+  /** Experts that weigh nothing where they are chosen. Only where weights sum to 1, and the rule is the top k of the logits, without p and threshold. */
+  readonly dropped?: readonly ExpertRange[] | undefined;
   /** Absent: all experts take part. */
   readonly groups?: RouteGroups | undefined;
   /** Weights of the chosen sum to 1; else they are the scores. Sums of sigmoids and such count as 2⁻¹⁴ at least. */
@@ -106,25 +108,13 @@ const gates: Record<Gate, string> = {
   "sqrt-softplus": gateSqrtSoftplus,
 };
 
-const pointwise = { sigmoid: [pointwiseSigmoid], tanh: [pointwiseTanh, safeTanh] } as const;
-
 const equalWeights = { one: weightOne, "one-over-share": weightOneOverShare } as const;
 
 /** RouteSet of each token: experts, best first, weights, slots. */
 export function route(gpu: Gpu, args: RouteArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
-  const {
-    logits,
-    pageTable,
-    routes,
-    counts,
-    fault,
-    selectionBias,
-    gate = "softmax",
-    groups,
-    equal,
-    shape,
-  } = args;
+  const { logits, pageTable, routes, counts, fault, selectionBias, gate = "softmax", groups, equal } = args;
+  const { shape, deviation, dropped = [] } = args;
   return makeStep(gpu, {
     label: "route",
     source,
@@ -142,11 +132,13 @@ export function route(gpu: Gpu, args: RouteArgs): Step {
       BIASED: selectionBias !== undefined,
       BIAS: selectionBias?.base ?? 0,
       ...(shape && { SHAPE_BIASED: shape.bias !== undefined, SHAPE_BIAS: shape.bias?.base ?? 0 }),
+      ...(deviation !== undefined && { DEVIATION: { f32: deviation } }),
       TAKES_ALL: args.takesAll ?? false,
     },
     snippets: [
-      ...[snippet, gates[gate], isNumber, routeSet],
-      ...(shape ? [logitPointwise, ...pointwise[shape.function]] : [logitPlain]),
+      ...[snippet, gates[gate], isNumber, routeSet, rangesCode("is_dropped", dropped)],
+      ...(shape ? [logitsPointwise, ...activationCode({ activation: shape.function }).snippets] : []),
+      ...(shape ? [] : [deviation === undefined ? logitsPlain : logitsDeviation]),
       equal ? equalWeights[equal] : weightScore,
     ],
     buffers: {

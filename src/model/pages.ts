@@ -5,11 +5,16 @@ import type { TensorInfo } from "../source/model_file.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import {
   type Block,
+  constantExperts,
   type ExpertSpec,
+  expertLinears,
   type FeedForwardBlock,
+  hasWholeGroups,
   type Linear,
   type ModelPlan,
+  moeLayers,
   type NormSpec,
+  outputLinears,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -23,8 +28,8 @@ export interface ModelPages {
   readonly pages: readonly PagePlan[];
   /** Dense pages: the embedding, each layer, the output. A group shares buffers. */
   readonly denseGroups: readonly (readonly PagePlan[])[];
-  /** Expert pages: [site][expert]. */
-  readonly sites: readonly (readonly PagePlan[])[];
+  /** Expert pages: [site][expert]; undefined for experts that have none. */
+  readonly sites: readonly (readonly (PagePlan | undefined)[])[];
   /** Bytes of the model file behind all pages. */
   readonly sourceBytes: number;
 }
@@ -41,29 +46,34 @@ export function planPages(plan: ModelPlan): ModelPages {
   };
   const denseGroup = (label: string, units: readonly Unit[]) =>
     packUnits(units).map((parts) => add(label, parts));
-  const denseGroups = [denseGroup("embedding", [linearUnit(plan.embedding)])];
+  const denseGroups = [denseGroup("embedding", [embeddingUnit(plan.embedding)])];
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
-  const sites: PagePlan[][] = [];
+  const shared = sharedByRouters(plan);
+  if (shared.length > 0) denseGroups.push(denseGroup("routers", shared));
+  const sites: (PagePlan | undefined)[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
     for (const block of blocks) {
       if (block.kind !== "feed-forward" || !block.moe) continue;
       const { table, experts } = block.moe;
-      sites.push(
-        table.flatMap(({ first, count, spec }) =>
-          Array.from({ length: count }, (_, i) =>
-            add(`layer ${l} expert ${first + i}`, expertParts(spec, first + i, experts)),
-          ),
-        ),
-      );
+      const site = new Array<PagePlan | undefined>(experts).fill(undefined);
+      for (const { first, count, spec } of table) {
+        if (expertLinears(spec).length === 0) continue;
+        for (let i = 0; i < count; i++)
+          site[first + i] = add(`layer ${l} expert ${first + i}`, expertParts(spec, i, count));
+      }
+      sites.push(site);
     }
   });
-  const tied = plan.output.weight === plan.embedding.weight;
   const factors = ropeSpecs(plan).flatMap((rope) => [rope.factors, rope.longFactors?.tensor]);
   const vectors = vectorUnit([...normVectors(plan.finalNorm), ...factors]);
-  const head = [vectors, ...(tied ? [] : [linearUnit(plan.output)])];
+  const { embedding } = plan;
+  const untied = outputLinears(plan).filter(
+    ({ weight }) => "kind" in embedding || weight !== embedding.weight,
+  );
+  const head = [vectors, ...untied.map(linearUnit)];
   denseGroups.push(denseGroup("output", head));
   const sourceBytes = pages.flatMap(({ parts }) => parts).reduce((sum, { source }) => sum + source.bytes, 0);
   return { pages, denseGroups, sites, sourceBytes };
@@ -79,7 +89,14 @@ interface Unit {
 type Unplaced = Omit<PagePart, "offset">;
 
 function linearUnit({ weight, bias, scale }: Linear): Unit {
+  // Rows that are no whole groups have no layout of their own: floats, one after the other.
+  if (!hasWholeGroups(weight)) return vectorUnit([weight, bias, scale]);
   return { matrix: weight, ...vectorUnit([bias, scale]) };
+}
+
+function embeddingUnit(embedding: ModelPlan["embedding"]): Unit {
+  // Rows of a point's few numbers are no matrix of blocks.
+  return "kind" in embedding ? vectorUnit([embedding.gate, embedding.value]) : linearUnit(embedding);
 }
 
 function vectorUnit(vectors: readonly (TensorInfo | undefined)[]): Unit {
@@ -94,19 +111,38 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
-    const { layers = [], selectionBias, shape } = block.moe?.router.logits ?? {};
-    const linears = [...layers, ...baseLinears(block)];
-    return [...norms, vectorUnit([selectionBias, shape?.bias, block.moe?.bias]), ...linears.map(linearUnit)];
+    const { router } = block.moe ?? {};
+    const { layers: own = [], selectionBias, shape, previous } = router?.logits ?? {};
+    const layers = router?.input === "token" ? [] : own;
+    const constants = block.moe ? constantExperts(block.moe) : [];
+    const linears = [
+      ...[...layers, ...(previous ? [previous] : [])],
+      ...constants.map(({ gate }) => gate),
+      ...baseLinears(block),
+    ];
+    // Constants in one unit, since one binding reads them.
+    const vectors = [selectionBias, shape?.bias, block.moe?.bias, ...constants.map(({ vector }) => vector)];
+    return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
   return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
 }
 
-/** Matrices of what is always on: gate and up and the gate over both, then down. */
+/** What routers of several layers have in common, each once. */
+function sharedByRouters(plan: ModelPlan): Unit[] {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  const linears = routers.flatMap(({ input, table, logits }) =>
+    input === "token" ? [...(table ? [table] : []), ...logits.layers] : [],
+  );
+  const vectors = new Set(routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : [])));
+  const once = new Map(linears.map((linear) => [linear.weight, linear]));
+  return [...[...once.values()].map(linearUnit), ...[...vectors].map((vector) => vectorUnit([vector]))];
+}
+
+/** Matrices of what is always on: gate and up and the gate over it all, then down. */
 function baseLinears({ base }: FeedForwardBlock): Linear[] {
-  if (base?.expert.kind !== "gated") return [];
-  const { gate, up, down } = base.expert;
-  return [gate, up, ...(base.gate ? [base.gate] : []), down];
+  const linears = base ? expertLinears(base.expert) : [];
+  return [...linears.slice(0, -1), ...(base?.gate ? [base.gate] : []), ...linears.slice(-1)];
 }
 
 /** Parts of each page of a group: units in order, a new page where the next would make it too large. */
@@ -174,10 +210,9 @@ function rowsOfPiece(matrix: TensorInfo, vectors: readonly TensorInfo[]): number
   return count;
 }
 
-/** One expert's matrices, each with its scale and its bias behind it, out of the stacked tensors. */
+/** The matrices of the `expert`-th of `experts`, each with its scale and its bias behind it, out of the stacked tensors. */
 function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePart[] {
-  if (spec.kind !== "gated") throw new Error(`${spec.kind} experts have no page`);
-  const parts = [spec.gate, spec.up, spec.down].flatMap(({ weight, scale, bias }) => {
+  const parts = expertLinears(spec).flatMap(({ weight, scale, bias }) => {
     const [rows = 1, cols = 1] = weight.shape.slice(-2);
     const { slices } = weight;
     const matrix = slices

@@ -1,4 +1,5 @@
-import type { Activation } from "../kernels/activation.ts";
+import type { Activation, Pointwise } from "../kernels/activation.ts";
+import { GROUP_WEIGHTS } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 
 /**
@@ -10,24 +11,44 @@ export interface ModelPlan {
   /** As the file names it, for messages. */
   readonly architecture: string;
   readonly name: string;
+  /** Rows of the output: tokens, or the numbers that all heads of a forecast give together. */
   readonly vocabulary: number;
   /** Width of the residual stream. */
   readonly width: number;
   /** Longest sequence the model was made for, in tokens. */
   readonly contextTokens: number;
-  readonly embedding: Linear;
+  /** The table of the tokens, or what makes the residual stream of a point of a series. */
+  readonly embedding: Linear | SeriesEmbedding;
   /** Multiplies the embedding. */
   readonly embeddingScale: number;
   /** Multiplies what a block adds to the residual stream. */
   readonly residualScale: number;
   readonly layers: readonly LayerPlan[];
   readonly finalNorm: NormSpec;
-  /** Logits; the embedding itself where the file ties them. */
-  readonly output: Linear;
+  /** Logits; the embedding itself where the file ties them. Of a series: its heads, by rising steps. */
+  readonly output: Linear | readonly HorizonHead[];
   /** Multiplies the logits. */
   readonly outputScale: number;
   /** Logits l become cap · tanh(l / cap). */
   readonly outputSoftcap?: number | undefined;
+}
+
+/** x = f(gate · p) ⊙ (value · p) of a point p. */
+export interface SeriesEmbedding {
+  readonly kind: "series";
+  /** Numbers of a point. */
+  readonly size: number;
+  readonly activation: Activation;
+  /** [width, size] */
+  readonly gate: TensorInfo;
+  readonly value: TensorInfo;
+}
+
+/** Says the next `steps` points at once. */
+export interface HorizonHead {
+  readonly steps: number;
+  /** [steps · size, width] */
+  readonly linear: Linear;
 }
 
 /** Blocks run in order, each reading the residual stream and adding to it. */
@@ -35,9 +56,14 @@ export interface LayerPlan {
   readonly blocks: readonly Block[];
 }
 
-/** A block that mixes tokens, or one that does not. */
+/** A block that is always there as a whole, as all that mix tokens are, or one that may have experts to bring. */
 export type Block = MixerBlock | FeedForwardBlock;
-export type MixerBlock = AttentionBlock | LatentAttentionBlock | ShortConvolutionBlock | DeltaNetBlock;
+export type MixerBlock =
+  | AttentionBlock
+  | LatentAttentionBlock
+  | ShortConvolutionBlock
+  | DeltaNetBlock
+  | ProductKeyBlock;
 
 /** y = (x·Wᵀ) · scale + bias */
 export interface Linear {
@@ -197,16 +223,68 @@ export interface DeltaNetBlock extends Branch {
   readonly output: Linear;
 }
 
+/**
+ * Monet (Park et al. 2024): an expert for each pair of keys, one of either axis, whose weights are the keys'. All
+ * of them are there, in matrices of the keys, so nothing is routed to slots.
+ */
+export interface ProductKeyBlock extends Branch {
+  readonly kind: "product-key";
+  readonly heads: number;
+  /** Of each axis. */
+  readonly keys: number;
+  /** Hidden elements of a key in each matrix of `up`. */
+  readonly units: number;
+  /** See `ProductKeyShape`. */
+  readonly decompose: "horizontal" | "vertical";
+  /** Absent: the weights that the last block with a router left are taken as they are. */
+  readonly router?: ProductKeyRouter | undefined;
+  readonly activation: Pointwise;
+  /** [keys · units, width], a key's units together: of the first axis, and vertically one of each axis. */
+  readonly up: readonly Linear[];
+  /** [width, keys · units] of the second axis; vertically four [width / 2, keys · units], of axis and source 11, 12, 21, 22. */
+  readonly down: readonly Linear[];
+  /** [keys, width] of the second axis; vertically [keys, width / 2] of each. */
+  readonly biases: readonly TensorInfo[];
+}
+
+export interface ProductKeyRouter {
+  /** Of each axis [heads · keys, width]. */
+  readonly scores: readonly Linear[];
+  /** Of each axis, [heads]: what batch normalisation takes off a score and, with epsilon, divides by the root of. */
+  readonly statistics: readonly { readonly mean: TensorInfo; readonly variance: TensorInfo }[];
+  readonly epsilon: number;
+  /** Keys are kept from this normalised score on, and the best of a head in any case. May be infinite. */
+  readonly threshold: number;
+}
+
 export interface FeedForwardBlock extends Branch {
   readonly kind: "feed-forward";
   /** It reads what the block before it read, through the same norm: the two stand side by side. */
   readonly parallel?: boolean | undefined;
   /** Multiplies what it gives, before `postNorm`. */
   readonly scale?: number | undefined;
+  /** What it gives moves the residual stream by way of a velocity. */
+  readonly momentum?: Momentum | undefined;
   /** Always on: a dense layer, shared experts or a residual MLP. */
   readonly base?: { readonly expert: ExpertSpec; readonly gate?: Linear | undefined } | undefined;
   /** Absent: a dense layer. */
   readonly moe?: MoeSpec | undefined;
+}
+
+/**
+ * MomentumSMoE (Teo & Nguyen 2024): a token carries a velocity p from block to block, 0 before the first. Where the block
+ * gives f, p ← factor · p + step · f and x ← x − p. The sign is that of the published code.
+ */
+export interface Momentum {
+  readonly factor: number;
+  readonly step: number;
+  /** x ← norm(x − p), and the block reads x without one. */
+  readonly isPostNorm?: boolean | undefined;
+  /**
+   * Of the first such block alone: x ← −step · m / √(v + 10⁻⁸), m = (1 − mean) · f, v = (1 − square) · f². The published
+   * code adds x to what it takes from x, so that the residual stream begins anew.
+   */
+  readonly adam?: { readonly mean: number; readonly square: number; readonly step: number } | undefined;
 }
 
 /** A matrix of every expert, stacked: [experts, out, in]; scale and bias have a row per expert. */
@@ -222,12 +300,15 @@ export type ExpertSpec =
     }
   | {
       readonly kind: "two-matrix";
-      readonly activation: Activation;
+      readonly activation: Pointwise;
       readonly up: ExpertLinear;
       readonly down: ExpertLinear;
     }
+  /** 0, or what it reads. */
   | { readonly kind: "zero" | "copy" }
-  | { readonly kind: "constant" | "scale-vector"; readonly vector: TensorInfo }
+  /** a · x + b · vector, [a, b] = softmax(gate · x): vector [width], gate [2, width]. Such a table entry is of one expert. */
+  | { readonly kind: "constant"; readonly vector: TensorInfo; readonly gate: Linear }
+  | { readonly kind: "scale-vector"; readonly vector: TensorInfo }
   | {
       readonly kind: "low-rank" | "adapter";
       readonly down: ExpertLinear;
@@ -235,7 +316,6 @@ export type ExpertSpec =
       readonly scale: number;
     }
   | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
-  | { readonly kind: "product-key"; readonly tensors: Readonly<Record<string, TensorInfo>> }
   | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */
@@ -250,6 +330,8 @@ export interface MoeSpec {
   readonly router: RouterSpec;
   /** [width], added to what the chosen experts give together; times the weights' scale, as they are. */
   readonly bias?: TensorInfo | undefined;
+  /** Multiplies what experts of every kind read. The router reads it as it is. */
+  readonly inputScale?: number | undefined;
   readonly table: readonly ExpertTable[];
 }
 
@@ -262,29 +344,45 @@ export interface RecurrentCell {
   readonly state: readonly Linear[];
 }
 
-/** A function of a router's logits, each for itself. */
-export type Pointwise = "sigmoid" | "tanh";
-
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
   readonly input: /** What the experts read. */
     | "block"
     /** The residual stream as it is before the attention of its layer, without a norm. */
     | "before-attention"
+    /** What the experts of the site before read. */
     | "previous-layer"
-    | "embedding"
+    /** The token's row of `table`: one router and one route for all such sites. */
+    | "token"
+    /** What the experts read, and the task that the request names, see `tasks`. */
     | "task"
-    | "text-token"
-    | "given";
+    /** Nothing: the request names the experts of each layer. */
+    | "given"
+    /** Nothing: one expert is drawn from the request's seed, see `draws`. */
+    | "draw"
+    | "text-token";
+  /** Of input `token`: [vocabulary, size]; absent: the model's own embedding. */
+  readonly table?: Linear | undefined;
+  /** Of input `task`: a matrix of logits for each task; or one for all, which reads the task's `embedding` [tasks, size] too. */
+  readonly tasks?: { readonly count: number; readonly embedding?: TensorInfo | undefined } | undefined;
+  /** Of input `draw`: anew for each token, or once for the whole sequence. */
+  readonly draws?: "token" | "sequence" | undefined;
   readonly logits: {
-    /** Applied in order: one matrix, or two with a function between. */
+    /**
+     * Applied in order: two with a function between; without one, one matrix, or several whose rows are stacked; none
+     * where nothing is read.
+     */
     readonly layers: readonly Linear[];
-    readonly between?: "tanh" | "normalise" | RecurrentCell | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree" | "product-key";
+    readonly between?: Pointwise | RecurrentCell | undefined;
+    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
     /** What becomes of the logits before the gate: f(l) + bias, bias [experts]. */
     readonly shape?: { readonly function: Pointwise; readonly bias?: TensorInfo | undefined } | undefined;
     /** Divides the logits. */
     readonly temperature?: number | undefined;
+    /** [experts, experts of the site before] · the logits of the site before, added. The first site has none. */
+    readonly previous?: Linear | undefined;
+    /** What the gate reads of them has this standard deviation (of n − 1 degrees); what is carried on does not. */
+    readonly deviation?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;
   };
@@ -312,9 +410,11 @@ export interface RouterSpec {
     readonly scale: number;
     /** Multiplies an expert's input rather than what it gives. */
     readonly first?: boolean | undefined;
+    /** Zero experts weigh nothing, and the others are renormalised without them. */
+    readonly dropsZeros?: boolean | undefined;
   };
   /** What one token carries from site to site. */
-  readonly state?: "previous-logits" | "hidden" | "momentum" | undefined;
+  readonly state?: "previous-logits" | "hidden" | undefined;
 }
 
 /** Most routes a token can have under a selection rule. */
@@ -323,6 +423,26 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   if (selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
+}
+
+/** The MoE sites of a plan in the order they run, each with the number of its layer. */
+export function moeLayers({ layers }: ModelPlan): { readonly layer: number; readonly moe: MoeSpec }[] {
+  return layers.flatMap(({ blocks }, layer) =>
+    blocks.flatMap((block) =>
+      block.kind === "feed-forward" && block.moe ? [{ layer, moe: block.moe }] : [],
+    ),
+  );
+}
+
+/** What a plan of a series has at its two ends; undefined for one of tokens. */
+export function seriesOf({ embedding, output }: ModelPlan) {
+  if (!("kind" in embedding)) return undefined;
+  return { embedding, heads: output as readonly HorizonHead[] };
+}
+
+/** What gives the logits, one below the other. */
+export function outputLinears({ output }: ModelPlan): readonly Linear[] {
+  return "weight" in output ? [output] : output.map(({ linear }) => linear);
 }
 
 /** The ropes of a plan, each once. */
@@ -350,4 +470,32 @@ export function cellOf({ router }: MoeSpec): RecurrentCell[] {
 /** Elements of its state. */
 export function cellSize({ state }: RecurrentCell): number {
   return state[0]?.weight.shape.at(-1) ?? 0;
+}
+
+/** A site reads the logits of the one before it. */
+export function carriesLogits({ layers }: ModelPlan): boolean {
+  return layers.some(({ blocks }) =>
+    blocks.some((block) => block.kind === "feed-forward" && block.moe?.router.state === "previous-logits"),
+  );
+}
+
+/** Matrices in the page of an expert, in the order they are used; an expert without any has no page. */
+export function expertLinears(spec: ExpertSpec): ExpertLinear[] {
+  if (spec.kind === "gated") return [spec.gate, spec.up, spec.down];
+  return spec.kind === "two-matrix" ? [spec.up, spec.down] : [];
+}
+
+/** The entries of a site's table whose experts have pages. */
+export function pagedTable({ table }: MoeSpec): ExpertTable[] {
+  return table.filter(({ spec }) => expertLinears(spec).length > 0);
+}
+
+/** Experts of the kind `constant`, in the order of the table, with their ids. */
+export function constantExperts({ table }: MoeSpec) {
+  return table.flatMap(({ first, spec }) => (spec.kind === "constant" ? [{ ...spec, expert: first }] : []));
+}
+
+/** Matrices of others are for routers alone. */
+export function hasWholeGroups({ shape }: TensorInfo): boolean {
+  return (shape.at(-1) ?? 0) % GROUP_WEIGHTS === 0;
 }

@@ -1,8 +1,7 @@
 import type { LayerRouting, RoutingChange, RoutingNumbers, RoutingRange } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 import { rowHead } from "../kernels/route.ts";
-import { type ModelPlan, type MoeSpec, maxRoutes } from "./plan.ts";
-import { moeLayers, moeSites } from "./state.ts";
+import { type ModelPlan, type MoeSpec, maxRoutes, moeLayers } from "./plan.ts";
 
 /** Beyond it a temperature's inverse, or a logit times it, leaves the range of f32. */
 const EXTREME_TEMPERATURE = 1e6;
@@ -21,8 +20,7 @@ export class Routing {
   #key = "";
 
   constructor(plan: ModelPlan) {
-    const layers = moeLayers(plan);
-    this.#own = moeSites(plan).map((site, s) => describe(site, layers[s] as number));
+    this.#own = moeLayers(plan).map(({ layer, moe }) => describe(moe, layer));
     this.#now = this.#own.map(({ own }) => own);
   }
 
@@ -85,7 +83,7 @@ function isSame(a: RoutingNumbers, b: RoutingNumbers): boolean {
 }
 
 function describe(site: MoeSpec, layer: number): LayerRouting {
-  const { selection, logits } = site.router;
+  const { input, selection, logits, weights } = site.router;
   const most = maxRoutes(site.router, site.experts);
   const own = {
     k: "k" in selection ? selection.k : most,
@@ -93,14 +91,23 @@ function describe(site: MoeSpec, layer: number): LayerRouting {
     threshold: selection.rule === "threshold" ? selection.threshold : 0,
     temperature: logits.temperature ?? 1,
   };
+  // Shares are of what sums to one, and where some experts count for nothing the shares of the others are not known.
+  const hasShares = logits.gate === "softmax" && !weights.dropsZeros;
   const ranges = {
     k: { least: 1, most },
-    // Shares of what does not sum to one are none.
-    ...(logits.gate === "softmax" && { p: { above: 0, most: 1 } }),
-    threshold: { least: 0, below: 1 },
+    ...(hasShares && { p: { above: 0, most: 1 } }),
+    ...(!weights.dropsZeros && { threshold: { least: 0, below: 1 } }),
     temperature: { least: 1 / EXTREME_TEMPERATURE, most: EXTREME_TEMPERATURE },
   };
-  return { layer, experts: site.experts, rule: selection.rule, numbers: own, own, ranges };
+  const isDecided = input === "given" || input === "draw";
+  return {
+    layer,
+    experts: site.experts,
+    rule: selection.rule,
+    numbers: own,
+    own,
+    ranges: isDecided ? {} : ranges,
+  };
 }
 
 /** Those of `numbers` that are given. @throws SluiceError `bad-request` */
@@ -135,6 +142,7 @@ function tell(name: string, { least, above, most, below }: RoutingRange): string
 }
 
 function tellNames(names: readonly string[]): string {
+  if (names.length === 0) return "Its experts are named by the request, or drawn: nothing can be set here.";
   return `What can be set here: ${names.join(", ")}.`;
 }
 

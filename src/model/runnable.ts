@@ -7,11 +7,17 @@ import {
   type Block,
   cellOf,
   type ExpertSpec,
+  expertLinears,
   type FeedForwardBlock,
+  hasWholeGroups,
   type Linear,
   type ModelPlan,
   type MoeSpec,
+  moeLayers,
   type NormSpec,
+  outputLinears,
+  type ProductKeyBlock,
+  pagedTable,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -28,11 +34,15 @@ export function requireRunnable(plan: ModelPlan): void {
   for (const { frequencies, magnitude } of ropeSpecs(plan)) {
     for (const value of [magnitude, ...frequencies]) requireFinite("rope.scaling", value);
   }
-  needLinear(plan.embedding, need);
-  needLinear(plan.output, need);
+  const { embedding } = plan;
+  if ("kind" in embedding) for (const vector of [embedding.gate, embedding.value]) needFloats(vector, need);
+  else needLinear(embedding, need);
+  for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
+  needKeyWeights(plan, need);
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
+  needTogether(plan, need);
   if (missing.size > 0) {
     const pieces = [...missing].join("; ");
     throw new SluiceError("unsupported-model", `${plan.name} (${plan.architecture}) needs: ${pieces}`, {
@@ -84,6 +94,7 @@ function needBlock(block: Block, need: Need): void {
   for (const vector of mixerOf(block).vectors(block)) needFloats(vector, need);
   if ("scale" in block) requireFinite("attention.scale", block.scale);
   if (block.kind === "attention") needAttention(block, need);
+  if (block.kind === "product-key") needProductKeys(block, need);
   if (block.kind === "short-convolution" || block.kind === "delta-net") {
     const taps = block.kernel.shape.at(-1) ?? 0;
     need(taps <= MOST_TAPS, `a convolution over ${taps} tokens (${block.kernel.name}; at most ${MOST_TAPS})`);
@@ -101,6 +112,29 @@ function needBlock(block: Block, need: Need): void {
   if ("kernel" in block) {
     const { name, shape } = block.kernel;
     need((shape.at(-1) ?? 0) > 1, `a convolution over ${shape.at(-1)} token (tensor ${name})`);
+  }
+}
+
+/** Floats of workgroup memory that every adapter has. */
+const MOST_SHARED = 4096;
+
+function needProductKeys({ heads, units, up, down }: ProductKeyBlock, need: Need): void {
+  const shared = up.length * heads * units;
+  need(shared <= MOST_SHARED, `${shared} sums of product keys (at most ${MOST_SHARED})`);
+  const types = new Set(down.map(({ weight: { type, stored = type } }) => stored));
+  need(types.size === 1, `second matrices of product keys of several types (${[...types].join(", ")})`);
+}
+
+/** Weights of product keys are there, and of the same shape, where a block takes those of one before it. */
+function needKeyWeights({ layers }: ModelPlan, need: Need): void {
+  let left: ProductKeyBlock | undefined;
+  for (const block of layers.flatMap(({ blocks }) => blocks)) {
+    if (block.kind !== "product-key") continue;
+    if (block.router) left = block;
+    need(
+      left?.heads === block.heads && left.keys === block.keys,
+      "product keys whose weights no block before them leaves",
+    );
   }
 }
 
@@ -139,7 +173,9 @@ function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
   if (moe) needMoe(moe, need);
 }
 
-const INPUTS: readonly string[] = ["block", "before-attention"];
+const INPUTS: readonly string[] = [
+  ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
+];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
 
@@ -150,26 +186,110 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function needMoe(moe: MoeSpec, need: Need): void {
   const { router, table, bias } = moe;
-  const { logits, selection, input, state } = router;
+  const { logits, selection, weights, input, state } = router;
   need(INPUTS.includes(input), `a router fed from ${input}`);
   const cells = cellOf(moe);
   need(
-    logits.layers.length === 1 + cells.length && typeof logits.between !== "string",
-    "a router of several layers",
+    logits.between === undefined || logits.layers.length === 2,
+    `a router of ${logits.layers.length} layers`,
   );
+  needSource(moe, need);
   need(GATES.includes(logits.gate), `a ${logits.gate} router`);
   need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
-  need(state === (cells.length > 0 ? "hidden" : undefined), "a router with state");
-  for (const linear of logits.layers) needLinear(linear, need);
+  need(!logits.shape || logits.deviation === undefined, "a function of logits beside their deviation");
+  const own = cells.length > 0 ? "hidden" : undefined;
+  need(state === own || (!own && state === "previous-logits"), "a router with state");
+  const [into, ...outOf] = logits.layers;
+  if (into) needLinear(into, need);
+  for (const linear of outOf) (logits.between ? needSmall : needLinear)(linear, need);
+  if (logits.previous) needSmall(logits.previous, need);
+  const isTopK = selection.rule === "top-k" && !logits.selectionBias && logits.gate === "softmax";
+  need(
+    !weights.dropsZeros || (isTopK && weights.rule === "renormalise"),
+    "experts dropped by another rule than softmax top-k, renormalised",
+  );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
   for (const vector of [logits.selectionBias, logits.shape?.bias, bias]) if (vector) needFloats(vector, need);
-  need(table.length === 1, "experts of several kinds");
-  for (const { spec } of table) needExpert(spec, need);
+  need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
+  for (const { spec } of table) needExpertOfSite(spec, need);
+  const hasPageless = table.length > 1;
+  need(!weights.first || !(hasPageless || moe.inputScale), "inputs weighed by routes and by the site");
+  need(!bias || !hasPageless, "a bias beside experts without pages");
+}
+
+/** As `needLinear`, but of any size: what is no whole groups of weights is read as floats. */
+function needSmall(linear: Linear, need: Need): void {
+  const { weight, bias, scale } = linear;
+  if (hasWholeGroups(weight)) {
+    needLinear(linear, need);
+    return;
+  }
+  needFloats(weight, need);
+  need(!bias && !scale, `a small matrix with a bias or a scale (tensor ${weight.name})`);
+}
+
+function needExpertOfSite(spec: ExpertSpec, need: Need): void {
+  if (spec.kind === "zero" || spec.kind === "copy") return;
+  if (spec.kind === "constant") {
+    needFloats(spec.vector, need);
+    needLinear(spec.gate, need);
+  } else needExpert(spec, need);
+}
+
+/** Of what a router reads beside its block's input. */
+function needSource({ experts, router }: MoeSpec, need: Need): void {
+  const { input, table, tasks, logits, selection } = router;
+  const readsNothing = input === "given" || input === "draw";
+  need(
+    readsNothing === (logits.layers.length === 0),
+    `a router of ${logits.layers.length} layers fed from ${input}`,
+  );
+  if (table) needLinear(table, need);
+  if (tasks?.embedding) {
+    needFloats(tasks.embedding, need);
+    need(
+      (tasks.embedding.shape.at(-1) ?? 0) % 4 === 0,
+      "embeddings of tasks whose length is not a multiple of 4",
+    );
+  }
+  need((tasks !== undefined) === (input === "task"), "a router that reads a task beside something else");
+  const isOwn = tasks !== undefined && !tasks.embedding;
+  need(!isOwn || logits.between === undefined, "a router of several layers for each task");
+  need(
+    input === "block" || input === "before-attention" || typeof logits.between !== "object",
+    `a recurrent router fed from ${input}`,
+  );
+  need(
+    input !== "draw" || (selection.rule === "top-k" && selection.k === 1),
+    `draws of other than one of ${experts} experts`,
+  );
+}
+
+/** Of what sites have in common. */
+function needTogether(plan: ModelPlan, need: Need): void {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  need(routers[0]?.input !== "previous-layer", "a first router fed from the layer before");
+  const shared = routers.filter(({ input }) => input === "token");
+  const names = shared.map(({ table, logits }) =>
+    [table, ...logits.layers].map((linear) => linear?.weight.name).join(),
+  );
+  need(new Set(names).size <= 1, "several routers of tokens");
+  const moving = plan.layers.flatMap(({ blocks }) =>
+    blocks.flatMap((block) => (block.kind === "feed-forward" && block.momentum ? [block] : [])),
+  );
+  need(
+    !moving.slice(1).some(({ momentum }) => momentum?.adam),
+    "momentum by Adam behind the first block with experts",
+  );
+  const isBeside = moving.some(
+    ({ momentum, postNorm, parallel }) => momentum?.isPostNorm && (postNorm || parallel),
+  );
+  need(!isBeside, "momentum.post_norm of a block beside another, or with a norm of its own behind it");
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {
-  need(spec.kind === "gated", `${spec.kind} experts`);
-  if (spec.kind !== "gated") return;
-  for (const linear of [spec.gate, spec.up, spec.down]) needLinear(linear, need);
+  const linears = expertLinears(spec);
+  need(linears.length > 0, `${spec.kind} experts`);
+  for (const linear of linears) needLinear(linear, need);
 }

@@ -5,8 +5,11 @@ import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
+import { keyWeights } from "./blocks/product_key.ts";
 import {
+  carriesLogits,
   cellSize,
+  constantExperts,
   type ExpertSpec,
   type FeedForwardBlock,
   type MixerBlock,
@@ -14,10 +17,13 @@ import {
   type MoeSpec,
   maxRoutes,
   type RopeSpec,
+  type RouterSpec,
   recurrentCells,
   ropeSpecs,
+  seriesOf,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
+import { asksRequests, requestStride } from "./route_request.ts";
 
 /** No adapter wants bindings to start at more than this; see `minStorageBufferOffsetAlignment`. */
 const BINDING_ALIGNMENT_BYTES = 256;
@@ -45,7 +51,7 @@ export interface GateRange {
 
 /** Everything the programs write: activations of one chunk, the cache, the sequence. */
 export interface State {
-  /** [context + 1] u32: the sequence; the sampler appends to it. */
+  /** [context + 1] u32: the sequence; the sampler appends to it. Of a series [context + 1, size] f32. */
   readonly tokens: GPUBuffer;
   /** [1] u32: lowest site that missed an expert, or ABSENT. */
   readonly fault: GPUBuffer;
@@ -60,8 +66,18 @@ export interface State {
   readonly queries: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly routerLogits: GPUBuffer;
+  /** The same for every second site, where a site reads the logits of the one before, or has its own by then. */
+  readonly otherLogits?: GPUBuffer | undefined;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** Logits of the token's router, which outlive all sites. */
+  readonly tokenLogits?: GPUBuffer | undefined;
+  /** For each site what the request says of its routes, `requestStride` bytes apart; none where no router asks. */
+  readonly request?: GPUBuffer | undefined;
+  /** [chunk, width] of blocks with momentum. */
+  readonly velocity?: GPUBuffer | undefined;
+  /** [chunk, 2, heads, keys] of product keys, from a block with a router to the next; none where there are no such. */
+  readonly keyWeights?: GPUBuffer | undefined;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
   readonly routes: GPUBuffer;
   readonly counts: GPUBuffer;
@@ -115,14 +131,29 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const most = <T>(items: readonly T[], size: (item: T) => number) => Math.max(1, ...items.map(size));
   const cells = recurrentCells(plan);
   const carried = Math.max(0, ...cells.map(cellSize));
-  const products: Scratch = { projected: 3 * carried, queries: 3 * carried, attended: carried };
+  const inner = most(sites, ({ router }) => routerRows(router));
+  const products: Scratch = {
+    projected: Math.max(
+      ...[inner, 3 * carried, most(sites, taskLogits)],
+      2 * most(sites, (site) => constantExperts(site).length),
+    ),
+    queries: 3 * carried,
+    attended: Math.max(
+      carried,
+      most(sites, ({ router }) => routerCols(router)),
+    ),
+  };
   const scratch = (of: keyof Scratch) =>
     Math.max(
       products[of],
       most(mixers, (block) => mixerOf(block).scratch(block)[of]),
     );
-  const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
+  const blocks = moeBlocks(plan);
+  const hasPostNorms =
+    plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm)) ||
+    blocks.some(({ momentum }) => momentum);
   const experts = mostExperts(plan);
+  const keys = most(mixers, (block) => (block.kind === "product-key" ? keyWeights(block) : 0));
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const bases = plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => (block.kind === "feed-forward" && block.base ? [block.base] : [])),
@@ -143,7 +174,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const ropes = new Map(ropeSpecs(plan).map((rope) => [rope, floats("rope", rope.rotary, context)]));
   for (const [rope, table] of ropes) gpu.upload(table, 0, ropeTable(context, rope));
   return {
-    tokens: gpu.buffer("tokens", 4 * (context + 1), storage),
+    tokens: gpu.buffer("tokens", 4 * (context + 1) * positionWords(plan), storage),
     fault: gpu.buffer("fault", 4, storage),
     x: floats("x", plan.width),
     normed: floats("normed", plan.width),
@@ -152,10 +183,20 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     queries: floats("queries", scratch("queries")),
     attended: floats("attended", scratch("attended")),
     routerLogits: floats("router logits", experts),
+    otherLogits:
+      carriesLogits(plan) || sites.some(isFromBefore) ? floats("router logits", experts) : undefined,
     carried:
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    tokenLogits: sites.some(({ router }) => router.input === "token")
+      ? floats("token's logits", experts)
+      : undefined,
+    request: asksRequests(plan)
+      ? gpu.buffer("route request", sites.length * requestStride(plan), storage)
+      : undefined,
+    velocity: blocks.some(({ momentum }) => momentum) ? floats("velocity", plan.width) : undefined,
+    keyWeights: keys > 1 ? floats("key weights", keys) : undefined,
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
@@ -170,6 +211,16 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     aside,
     ropes,
   };
+}
+
+/** Words of the sequence that a position takes: a token's id, or the numbers of a point. */
+export function positionWords(plan: ModelPlan): number {
+  return seriesOf(plan)?.embedding.size ?? 1;
+}
+
+/** Where a site's logits are. They outlive the site if the next one reads them, and begin before it if they are known by then. */
+export function logitsOf({ routerLogits, otherLogits = routerLogits }: State, site: number): GPUBuffer {
+  return site % 2 === 0 ? routerLogits : otherLogits;
 }
 
 /** Copies what only the last position left, or copies it back. */
@@ -243,13 +294,6 @@ export function moeSites(plan: ModelPlan): MoeSpec[] {
   return moeBlocks(plan).map(({ moe }) => moe);
 }
 
-/** The layer of each MoE site. */
-export function moeLayers(plan: ModelPlan): number[] {
-  return plan.layers.flatMap(({ blocks }, layer) =>
-    blocks.flatMap((block) => (block.kind === "feed-forward" && block.moe ? [layer] : [])),
-  );
-}
-
 /** The blocks of MoE sites in the order they run. */
 export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec })[] {
   return plan.layers.flatMap(({ blocks }) =>
@@ -257,6 +301,26 @@ export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec }
       block.kind === "feed-forward" && block.moe ? [{ ...block, moe: block.moe }] : [],
     ),
   );
+}
+
+/** Of a router of two layers, what lies between them. */
+function routerRows({ logits: { layers, between } }: RouterSpec): number {
+  return typeof between === "string" ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
+}
+
+/** Its logits are there while the site before runs. */
+function isFromBefore({ router }: MoeSpec): boolean {
+  return router.input === "previous-layer";
+}
+
+/** Logits of all tasks, where each has a matrix of its own. */
+function taskLogits({ router: { tasks }, experts }: MoeSpec): number {
+  return tasks && !tasks.embedding ? tasks.count * experts : 0;
+}
+
+/** What a router reads that is put together for it alone. */
+function routerCols({ table, tasks, logits: { layers } }: RouterSpec): number {
+  return table || tasks?.embedding ? (layers[0]?.weight.shape.at(-1) ?? 0) : 0;
 }
 
 function hiddenSize({ table }: MoeSpec): number {

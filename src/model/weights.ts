@@ -21,9 +21,8 @@ interface Placed {
 export interface SiteWeights {
   readonly pageBytes: number;
   readonly segments: readonly PoolSegment[];
-  readonly gate: PageMatrix;
-  readonly up: PageMatrix;
-  readonly down: PageMatrix;
+  /** Of an expert, in the order they are used. */
+  readonly matrices: readonly PageMatrix[];
   /** This site's row of the page table. */
   readonly pageTable: GPUBufferBinding;
 }
@@ -131,8 +130,8 @@ export class Weights implements ExpertSlots {
     pieces.push({ buffer, base, type: stored, rows, cols, length: rows * cols });
   }
 
-  #placeSite(pages: readonly PagePlan[], site: number, slots: number): SiteWeights {
-    const { bytes: pageBytes, parts } = pages[0] as PagePlan;
+  #placeSite(pages: readonly (PagePlan | undefined)[], site: number, slots: number): SiteWeights {
+    const { bytes: pageBytes, parts } = pages.find((page) => page !== undefined) as PagePlan;
     const slotsEach = Math.max(1, Math.floor(this.#gpu.maxBindingBytes / pageBytes));
     const segments: PoolSegment[] = [];
     for (let first = 0; first < slots; first += slotsEach) {
@@ -144,8 +143,7 @@ export class Weights implements ExpertSlots {
     const offset = site * this.#siteStride;
     const size = HEAD_BYTES + 4 * pages.length;
     const pageTable = { buffer: this.#pageTable, offset, size };
-    const [gate, up, down] = pageMatrices(parts) as [PageMatrix, PageMatrix, PageMatrix];
-    return { pageBytes, segments, gate, up, down, pageTable };
+    return { pageBytes, segments, matrices: pageMatrices(parts), pageTable };
   }
 }
 

@@ -8,8 +8,10 @@ import { combine } from "../../src/kernels/combine.ts";
 import { delta_net } from "../../src/kernels/delta_net.ts";
 import { delta_net_norm } from "../../src/kernels/delta_net_norm.ts";
 import { embed } from "../../src/kernels/embed.ts";
+import { embed_series } from "../../src/kernels/embed_series.ts";
 import { expert_down } from "../../src/kernels/expert_down.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
+import { expert_up } from "../../src/kernels/expert_up.ts";
 import { gate_heads } from "../../src/kernels/gate_heads.ts";
 import { glu } from "../../src/kernels/glu.ts";
 import { group, maxTiles } from "../../src/kernels/group.ts";
@@ -20,12 +22,18 @@ import { latent_kv } from "../../src/kernels/latent_kv.ts";
 import { logprobs } from "../../src/kernels/logprobs.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
 import type { PageMatrix } from "../../src/kernels/matrix.ts";
+import { momentum } from "../../src/kernels/momentum.ts";
+import { product_key_mix } from "../../src/kernels/product_key_mix.ts";
+import { product_key_route } from "../../src/kernels/product_key_route.ts";
+import { product_key_sum } from "../../src/kernels/product_key_sum.ts";
 import { recurrent_cell } from "../../src/kernels/recurrent_cell.ts";
+import { request_logits } from "../../src/kernels/request_logits.ts";
 import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
 import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
 import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
+import { task_input } from "../../src/kernels/task_input.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
@@ -74,6 +82,16 @@ function gateUp(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
   return { steps: [expert_gate_up(gpu, { ...args, gate, up, x, hidden, fault })], outputs: [hidden] };
 }
 
+function up(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
+  const { placed, ...args } = expertArgs(gpu, [{ type: "F32", rows: 40, cols: COLS }], tile);
+  const hidden = poisoned(gpu, "hidden", TOKENS * TOP_K * 40);
+  const x = floats(gpu, "x", TOKENS * COLS);
+  return {
+    steps: [expert_up(gpu, { ...args, up: placed[0] as PageMatrix, x, hidden, fault })],
+    outputs: [hidden],
+  };
+}
+
 function down(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
   const { placed, ...args } = expertArgs(gpu, [{ type: "F32", rows: 40, cols: COLS }], tile);
   const rows = poisoned(gpu, "rows", TOKENS * TOP_K * 40);
@@ -105,6 +123,18 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const x = poisoned(gpu, "x", TOKENS * COLS);
     const tokens = storage(gpu, "tokens", Uint32Array.of(4, 0, 2, 1));
     return { steps: embed(gpu, { table: [matrix(gpu, 5, COLS)], tokens, x, scale: 1, fault }), outputs: [x] };
+  },
+  embed_series: (gpu, fault) => {
+    const x = poisoned(gpu, "x", TOKENS * COLS);
+    const [gate, value] = [vector(gpu, COLS), vector(gpu, COLS)];
+    const args = {
+      size: 1,
+      activation: "silu",
+      gate,
+      value,
+      points: floats(gpu, "points", TOKENS + 1),
+    } as const;
+    return { steps: [embed_series(gpu, { ...args, x, fault })], outputs: [x] };
   },
   rmsnorm: (gpu, fault) => {
     const y = poisoned(gpu, "y", TOKENS * COLS);
@@ -196,6 +226,51 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const args = { kind: "gru", size: 32, isStart: false, ...inputs, state } as const;
     return { steps: [recurrent_cell(gpu, { ...args, fault })], outputs: [state] };
   },
+  momentum: (gpu, fault) => {
+    const [branch, velocity, x] = [11, 12, 13].map((seed) =>
+      guarded(gpu, "x", normals(seeded(seed), TOKENS * COLS)),
+    ) as [GPUBuffer, GPUBuffer, GPUBuffer];
+    const args = { cols: COLS, factor: 0.7, step: 1, isStart: false, branch, velocity, x };
+    return { steps: [momentum(gpu, { ...args, fault })], outputs: [velocity, x] };
+  },
+  request_logits: (gpu, fault) => {
+    const logits = poisoned(gpu, "logits", TOKENS * EXPERTS);
+    const request = storage(gpu, "request", Uint32Array.of(1, 0, 5));
+    const args = { by: { rule: "given" }, experts: EXPERTS, request, logits, fault } as const;
+    return { steps: [request_logits(gpu, args)], outputs: [logits] };
+  },
+  task_input: (gpu, fault) => {
+    const y = poisoned(gpu, "y", TOKENS * (COLS + 32));
+    const request = storage(gpu, "request", Uint32Array.of(1, 0, 5));
+    const inputs = { embedding: vector(gpu, 32), request, x: floats(gpu, "x", TOKENS * COLS) };
+    return { steps: [task_input(gpu, { cols: COLS, size: 32, ...inputs, y, fault })], outputs: [y] };
+  },
+  product_key_route: (gpu, fault) => {
+    const weights = poisoned(gpu, "weights", TOKENS * 2 * 2 * 8);
+    const axis = { mean: vector(gpu, 4), variance: vector(gpu, 4) };
+    const shape = { heads: 2, keys: 8, statistics: [axis, axis], epsilon: 3, least: 0 } as const;
+    const scores = floats(gpu, "scores", TOKENS * 2 * 2 * 8);
+    return { steps: [product_key_route(gpu, { ...shape, scores, weights, fault })], outputs: [weights] };
+  },
+  product_key_mix: (gpu, fault) => {
+    const mixed = poisoned(gpu, "mixed", TOKENS * (4 * 8 * 4 + 2 * 8));
+    const inputs = {
+      weights: floats(gpu, "weights", TOKENS * 2 * 2 * 8),
+      hidden: floats(gpu, "hidden", TOKENS * 2 * 8 * 4),
+    };
+    const shape = { heads: 2, keys: 8, units: 4, decompose: "vertical", single: false } as const;
+    return { steps: [product_key_mix(gpu, { ...shape, ...inputs, mixed, fault })], outputs: [mixed] };
+  },
+  product_key_sum: (gpu, fault) => {
+    const y = guarded(gpu, "y", normals(seeded(10), TOKENS * COLS));
+    const inputs = {
+      products: floats(gpu, "products", TOKENS * COLS),
+      mixed: floats(gpu, "mixed", TOKENS * (8 * 4 + 8)),
+      biases: [vector(gpu, 8 * COLS)],
+    };
+    const shape = { keys: 8, units: 4, decompose: "horizontal", cols: COLS, add: true, scale: 1 } as const;
+    return { steps: [product_key_sum(gpu, { ...shape, ...inputs, y, fault })], outputs: [y] };
+  },
   glu: (gpu, fault) => {
     const h = poisoned(gpu, "h", TOKENS * 32);
     const gu = floats(gpu, "gu", TOKENS * 65);
@@ -217,6 +292,8 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
   },
   "expert_gate_up pair by pair": gateUp,
   "expert_gate_up grouped": (gpu, fault) => gateUp(gpu, fault, 2),
+  "expert_up pair by pair": up,
+  "expert_up grouped": (gpu, fault) => up(gpu, fault, 2),
   "expert_down pair by pair": down,
   "expert_down grouped": (gpu, fault) => down(gpu, fault, 2),
   combine: (gpu, fault) => {

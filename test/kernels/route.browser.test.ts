@@ -35,7 +35,7 @@ interface Case {
   readonly temperature?: number;
   readonly takesAll?: boolean;
   readonly equal?: RouteArgs["equal"];
-  readonly shape?: { readonly function: "sigmoid" | "tanh"; readonly bias?: Float32Array<ArrayBuffer> };
+  readonly shape?: { readonly function: keyof typeof FUNCTIONS; readonly bias?: Float32Array<ArrayBuffer> };
   readonly renormalise?: boolean;
   readonly weightScale?: number;
   /** [experts] */

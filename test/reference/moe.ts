@@ -1,5 +1,6 @@
 import { softmax } from "./attention.ts";
 import { at, dot, type Values } from "./dense.ts";
+import { normalBelow } from "./normal.ts";
 
 /**
  * What a chosen expert's output is multiplied by: its score divided by the sum over the chosen (`renorm`), the score
@@ -45,6 +46,10 @@ export interface RouteOptions {
     | undefined;
   /** [experts], added to the scores to choose by. */
   readonly selectionBias?: Values | undefined;
+  /** Logits are divided by their standard deviation (n − 1) over this, before all else. */
+  readonly deviation?: number | undefined;
+  /** Of those chosen, the score of these counts as 0. */
+  readonly dropped?: readonly number[] | undefined;
 }
 
 /** Sums of scores that are no probabilities count as this much at least where they divide. */
@@ -62,20 +67,22 @@ export function route(logits: Values, options: RouteOptions): Route {
     counts: new Int32Array(tokens),
   };
   for (let t = 0; t < tokens; t++) {
-    const row = Float64Array.from({ length: experts }, (_, e) => {
+    const own = Float64Array.from({ length: experts }, (_, e) => {
       const l = at(logits, t * experts + e);
       return shape ? shape.function(l) + (shape.bias ? at(shape.bias, e) : 0) : l;
     });
+    const row = options.deviation === undefined ? own : withDeviation(own, options.deviation);
     const scores = gateScores[gate](row.map((l) => l / temperature));
     const biased = selectionBias ? scores.map((p, e) => p + at(selectionBias, e)) : scores;
     const ranked = byDescending(selectionBias || groups ? biased : row);
     const open = groups ? openGroups(biased, groups) : [];
     const isOpen = (e: number) => !groups || open.includes(Math.floor((e * groups.count) / experts));
     const chosen = kept(ranked.filter(isOpen).slice(0, k), scores, options);
+    for (const e of options.dropped ?? []) scores[e] = 0;
     const sum = chosen.reduce((total, e) => total + at(scores, e), 0);
     const divisor = gate === "softmax" ? sum : Math.max(sum, LEAST_SUM);
     const weightOf = {
-      renorm: (e: number) => at(scores, e) / divisor,
+      renorm: (e: number) => (at(scores, e) === 0 ? 0 : at(scores, e) / divisor),
       raw: (e: number) => at(scores, e),
       one: () => 1,
       "one-over-share": () => experts / chosen.length,
@@ -85,6 +92,12 @@ export function route(logits: Values, options: RouteOptions): Route {
     result.weights.set(chosen.map(weightOf), t * topK);
   }
   return result;
+}
+
+function withDeviation(row: Float64Array, target: number): Float64Array {
+  const mean = row.reduce((sum, l) => sum + l, 0) / row.length;
+  const deviation = Math.sqrt(row.reduce((sum, l) => sum + (l - mean) ** 2, 0) / (row.length - 1));
+  return row.map((l) => l / (deviation / target));
 }
 
 /** Which of the best experts are chosen. */
@@ -143,7 +156,16 @@ export interface ExpertMatrix {
 
 /** A gated linear unit's function of gate and up, with what it takes besides. */
 export interface ActivationRule {
-  readonly activation?: "silu" | "gelu" | "relu" | "relu-squared" | "swiglu-oai" | undefined;
+  readonly activation?:
+    | "silu"
+    | "gelu"
+    | "gelu-erf"
+    | "relu"
+    | "relu-squared"
+    | "sigmoid"
+    | "tanh"
+    | "swiglu-oai"
+    | undefined;
   readonly limit?: number | undefined;
   readonly alpha?: number | undefined;
 }
@@ -158,6 +180,12 @@ export function activate(rule: ActivationRule, gate: number, up: number): number
       return gate * sigmoid(gate) * up;
     case "gelu":
       return 0.5 * gate * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (gate + 0.044715 * gate ** 3))) * up;
+    case "gelu-erf":
+      return gate * normalBelow(gate) * up;
+    case "sigmoid":
+      return sigmoid(gate) * up;
+    case "tanh":
+      return Math.tanh(gate) * up;
     case "relu":
       return Math.max(gate, 0) * up;
     case "relu-squared":
@@ -190,6 +218,21 @@ export function expertGateUp(
     }
   }
   return out;
+}
+
+/** f(up·x) of each chosen expert of two matrices, f by the rule. As `expertGateUp`. */
+export function expertUp(
+  x: Values,
+  up: ExpertMatrix,
+  experts: Values,
+  rule: ActivationRule & { readonly weights?: Values | undefined } = {},
+): Float64Array {
+  const topK = (experts.length * up.cols) / x.length;
+  return Float64Array.from({ length: experts.length * up.rows }, (_, i) => {
+    const c = Math.floor(i / up.rows);
+    const weight = rule.weights ? at(rule.weights, c) : 1;
+    return activate(rule, expertRow(up, at(experts, c), i % up.rows, x, Math.floor(c / topK), weight), 1);
+  });
 }
 
 /** down·h of each chosen expert. h [tokens, topK, cols], experts [tokens, topK] → [tokens, topK, rows]. */

@@ -13,6 +13,8 @@ import type {
   RouterSpec,
 } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
+import { momentumOf, routeSource } from "./route_source.ts";
+import { withRule } from "./router_rule.ts";
 import { rowsOf, stackRowsOf } from "./views.ts";
 
 const MOST_WIDTH = 1 << 20;
@@ -50,12 +52,15 @@ interface ExpertOptions {
   /** Name of the norm before it; "ffn_norm". */
   readonly norm?: string | undefined;
   /** Where the logits are not one matrix times the input. */
-  readonly logits?: Pick<RouterSpec["logits"], "layers" | "between"> | undefined;
+  readonly logits?: Omit<RouterSpec["logits"], "gate" | "selectionBias"> | undefined;
   /** Rows of each matrix of an expert, where llama.cpp does not read them from `expertHidden`. */
   readonly hidden?: number | undefined;
   /** Else the top k of the file. */
   readonly selection?: RouterSpec["selection"] | undefined;
 }
+
+/** What comes before the first layer and behind the last. */
+type Ends = Pick<ModelPlan, "vocabulary" | "embedding" | "output">;
 
 type Gate = "softmax" | "sigmoid" | "sqrt-softplus";
 
@@ -203,7 +208,10 @@ export class Parts {
     const told = reader.upTo("expert_gating_func", 255);
     const gating = told === 0 ? { gate: options.gate ?? ("softmax" as const) } : GATES[told];
     if (!gating) throw reader.unsupported(`routing by expert_gating_func ${told}`, { told });
-    const { gate, rule = options.rule } = gating;
+    const isFirst = l === this.denseLayers;
+    const source = routeSource(reader, { width, experts, name: `blk.${l}.ffn_gate_inp`, isFirst });
+    // What a request names or draws has one score, and nothing else has any.
+    const { gate, rule = options.rule } = source?.layers.length === 0 ? { gate: "sigmoid" as const } : gating;
     const linear = (part: string, out: number, cols: number): ExpertLinear => ({
       ...this.#expertMatrix(l, part, experts, out, cols),
       bias: reader.optional(`blk.${l}.ffn_${part}_exps.bias`, [experts, out]),
@@ -212,20 +220,29 @@ export class Parts {
     return {
       kind: "feed-forward",
       norm: this.norm(`blk.${l}.${norm}`),
+      momentum: momentumOf(reader, isFirst),
       moe: {
         experts,
-        router: {
-          input,
-          logits: {
-            ...(options.logits ?? {
-              layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
-            }),
-            gate,
-            selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
+        router: withRule(
+          reader,
+          {
+            input: source?.input ?? input,
+            table: source?.table,
+            tasks: source?.tasks,
+            draws: source?.draws,
+            logits: {
+              ...((source && { layers: source.layers }) ??
+                options.logits ?? {
+                  layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
+                }),
+              gate,
+              selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
+            },
+            selection: source?.selection ?? options.selection ?? this.#selection(experts),
+            weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
           },
-          selection: options.selection ?? this.#selection(experts),
-          weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
-        },
+          experts,
+        ),
         table: [{ first: 0, count: experts, spec: gated(linear, hidden, width, activation) }],
       },
     };
@@ -290,11 +307,21 @@ export class Parts {
     return { weight: stackRowsOf(both, part === "gate" ? 0 : out, out) };
   }
 
-  /** The model of these layers. */
-  model(layer: (l: number) => readonly Block[], changes: Partial<ModelPlan> = {}): ModelPlan {
+  /** Ids in, logits out. */
+  #tokens(): Ends {
     const { reader, width } = this;
     const vocabulary = reader.rows("token_embd.weight");
     const embedding = { weight: reader.tensor("token_embd.weight", [vocabulary, width]) };
+    const output = reader.has("output.weight") ? this.linear("output", vocabulary) : embedding;
+    return { vocabulary, embedding, output };
+  }
+
+  /** The model of these layers, between ends that are those of a language model unless told. */
+  model(
+    layer: (l: number) => readonly Block[],
+    { ends = this.#tokens(), ...changes }: Partial<ModelPlan> & { readonly ends?: Ends } = {},
+  ): ModelPlan {
+    const { reader, width } = this;
     // Blocks behind the last predict tokens further ahead, which nothing here asks for.
     const all = this.#blockCount;
     const layers = all - reader.upTo("nextn_predict_layers", all - 1);
@@ -302,15 +329,13 @@ export class Parts {
     return {
       architecture: reader.architecture,
       name: String(reader.file.metadata["general.name"] ?? reader.file.name),
-      vocabulary,
       width,
       contextTokens: reader.count("context_length", 2 ** 31),
-      embedding,
+      ...ends,
       embeddingScale: 1,
       residualScale: 1,
       layers: blocks.map((all) => ({ blocks: all })),
       finalNorm: changes.finalNorm ?? this.norm("output_norm"),
-      output: reader.has("output.weight") ? this.linear("output", vocabulary) : embedding,
       outputScale: 1,
       ...changes,
     };

@@ -1,44 +1,85 @@
+import type { Gpu } from "../../gpu/gpu.ts";
 import type { Step } from "../../gpu/program.ts";
 import { combine } from "../../kernels/combine.ts";
 import { expert_down } from "../../kernels/expert_down.ts";
 import { expert_gate_up } from "../../kernels/expert_gate_up.ts";
+import { type ExpertUpArgs, expert_up } from "../../kernels/expert_up.ts";
 import { glu } from "../../kernels/glu.ts";
 import { group } from "../../kernels/group.ts";
 import { matmul } from "../../kernels/matmul.ts";
+import type { PageMatrix } from "../../kernels/matrix.ts";
+import type { ExpertRange, PagelessExperts } from "../../kernels/pageless.ts";
 import { route } from "../../kernels/route.ts";
-import { type FeedForwardBlock, type MoeSpec, maxRoutes, type RouterSpec } from "../plan.ts";
+import {
+  constantExperts,
+  type ExpertSpec,
+  expertLinears,
+  type FeedForwardBlock,
+  type MoeSpec,
+  maxRoutes,
+  pagedTable,
+  type RouterSpec,
+} from "../plan.ts";
 import { routeStride } from "../state.ts";
 import type { SiteWeights } from "../weights.ts";
 import { addTo, type Build, normalise, type Sum } from "./build.ts";
+import { moveBy } from "./momentum.ts";
+import { siteLogits } from "./route_source.ts";
 import { routerLogits } from "./router.ts";
 
 /** A block's steps in order. A stop resumes with `experts`, where all before is as it was. */
 export interface FeedForwardSteps {
-  /** Run before the layer's other blocks: the routes, where they are known so early. */
+  /** The routes, where they are known before the block's turn, and where they are run then. */
   readonly early: readonly Step[];
+  readonly place?: EarlyPlace | undefined;
   readonly before: readonly Step[];
   /** From where routes are resolved to slots; none in a dense block. */
   readonly experts: readonly Step[];
   readonly after: readonly Step[];
 }
 
+/** Before all layers, before the experts of the site before, or before the layer's other blocks. */
+export type EarlyPlace = "program" | "site before" | "layer";
+
+const EARLY: Partial<Record<RouterSpec["input"], EarlyPlace>> = {
+  token: "program",
+  "previous-layer": "site before",
+  "before-attention": "layer",
+};
+
 /** x += Σ weight · expert(n) over the token's RouteSet, x += base(n), n = norm(x), or only the one or the other. */
-export function feedForward(build: Build, block: FeedForwardBlock, site: number): FeedForwardSteps {
-  const { norm, moe, postNorm, parallel = false } = block;
-  const before = parallel ? [] : [normalise(build, norm)];
+export function feedForward(whole: Build, block: FeedForwardBlock, site: number): FeedForwardSteps {
+  const { norm, moe, parallel = false, momentum } = block;
+  const build = momentum?.isPostNorm ? withoutNorm(whole) : whole;
+  const before = parallel || momentum?.isPostNorm ? [] : [normalise(build, norm)];
   if (!moe) {
-    const after = addTo(build, postNorm, (sum) => always(build, block, scaled(block, sum)));
+    const after = add(build, block, site, (sum) => always(build, block, scaled(block, sum)));
     return { early: [], before, experts: [], after };
   }
-  const { router, resolve, experts, add } = sparse(build, moe, site);
-  const after = addTo(build, postNorm, (sum) => {
+  const { router, resolve, experts, addUp } = sparse(build, moe, site);
+  const after = add(build, block, site, (sum) => {
     const to = scaled(block, sum);
-    return [add(to), ...always(build, block, { ...to, add: true })];
+    return [...addUp(to), ...always(build, block, { ...to, add: true })];
   });
-  if (moe.router.input === "before-attention") {
-    return { early: [...router, resolve], before, experts: [resolve, ...experts], after };
-  }
+  const place = EARLY[moe.router.input];
+  if (place) return { early: [...router, resolve], place, before, experts: [resolve, ...experts], after };
   return { early: [], before: [...before, ...router], experts: [resolve, ...experts], after };
+}
+
+/** What `steps` leave goes to x as the block has it. */
+function add(
+  build: Build,
+  block: FeedForwardBlock,
+  site: number,
+  steps: (sum: Sum) => readonly Step[],
+): Step[] {
+  const { momentum } = block;
+  return momentum ? moveBy(build, block, momentum, site, steps) : addTo(build, block.postNorm, steps);
+}
+
+/** What is normalised is x itself. */
+function withoutNorm(build: Build): Build {
+  return { ...build, state: { ...build.state, normed: build.state.x } };
 }
 
 function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
@@ -47,26 +88,27 @@ function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
 
 /** The steps of an MoE site: logits, the RouteSet and its slots, the experts, their sum. */
 function sparse(build: Build, moe: MoeSpec, site: number) {
-  const { experts, router, table, bias } = moe;
+  const { experts, router, bias, inputScale } = moe;
   const { gpu, plan, weights, state, sizes, gates, chunk, tile } = build;
-  const { pageBytes, segments, gate, up, down, pageTable } = weights.sites[site] as SiteWeights;
-  const { normed, routerLogits: logits, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
+  const { pageBytes, segments, matrices, pageTable } = weights.sites[site] as SiteWeights;
+  const { normed, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
   const { selection, logits: gating } = router;
   const topK = maxRoutes(router, experts);
   const stride = routeStride(plan, chunk);
   const routes = { buffer: state.routes, offset: site * stride, size: stride };
   const grouped = tile > 1 ? { size: tile, tiles, pairs } : undefined;
   const pool = { pageBytes, topK, experts, routes, grouped, fault };
-  const spec = table[0]?.spec;
-  const activation = spec?.kind === "gated" ? spec.activation : undefined;
   const isFirst = router.weights.first ?? false;
+  const spec = pagedTable(moe)[0]?.spec;
+  const down = matrices.at(-1) as PageMatrix;
   return {
     router: [
       ...routerLogits(build, moe, site),
       ...(sizes.isTraced && chunk === 1 ? gates.at(site, 1 + site) : []),
     ],
     resolve: route(gpu, {
-      ...{ experts, topK, logits, pageTable, routes, counts, fault },
+      ...{ experts, topK, pageTable, routes, counts, fault },
+      logits: siteLogits(build, moe, site),
       gate: gating.gate as "softmax" | "sigmoid" | "sqrt-softplus",
       groups:
         selection.rule === "group-limited"
@@ -80,6 +122,8 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
       renormalise: router.weights.rule === "renormalise",
       equal: equalOf(router.weights.rule),
       weightScale: router.weights.scale,
+      deviation: gating.deviation,
+      dropped: router.weights.dropsZeros ? rangesOf(moe, "zero") : undefined,
       selectionBias: gating.selectionBias && weights.vector(gating.selectionBias.name),
     }),
     // A prompt's pairs are grouped so that an expert's weights are read once for several tokens.
@@ -88,45 +132,83 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
         ? [group(gpu, { experts, topK, tile, maxTokens: chunk, routes, counts, tiles, pairs, fault })]
         : []),
       ...segments.map((segment) =>
-        expert_gate_up(gpu, {
+        intoHidden(gpu, spec, matrices, {
           ...pool,
-          segment,
-          gate,
-          up,
-          activation,
-          weightsFirst: isFirst,
-          x: normed,
-          hidden,
+          ...{ segment, weightsFirst: isFirst, inputScale, x: normed, hidden },
         }),
       ),
       ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
     ],
-    add: ({ y, add, scale }: Sum) =>
+    addUp: ({ y, add, scale }: Sum) => [
+      ...constantLogits(build, moe),
       combine(gpu, {
         ...{ cols: plan.width, topK, rows, routes, counts, x: y, fault },
         ...{ store: !add, weighted: !isFirst, scale },
         bias: bias && { vector: weights.vector(bias.name), scale: router.weights.scale },
+        pageless: pagelessOf(build, moe),
       }),
+    ],
   };
+}
+
+/** What the gates of constant experts say, in a buffer that no block's product is in by then. */
+function constantLogits({ gpu, weights, state, tile }: Build, moe: MoeSpec): Step[] {
+  const matrices = constantExperts(moe).flatMap(({ gate }) => weights.matrix(gate));
+  if (matrices.length === 0) return [];
+  const { normed: x, projected: y, fault } = state;
+  return matmul(gpu, { matrices, x, y, tile, scale: moe.inputScale ?? 1, fault });
+}
+
+function pagelessOf({ weights, state }: Build, moe: MoeSpec): PagelessExperts | undefined {
+  if (pagedTable(moe).length === moe.table.length) return undefined;
+  return {
+    zeros: rangesOf(moe, "zero"),
+    copies: rangesOf(moe, "copy"),
+    constants: constantExperts(moe).map(({ expert, vector }) => {
+      return { expert, vector: weights.vector(vector.name) };
+    }),
+    ...{ input: state.normed, inputScale: moe.inputScale ?? 1, logits: state.projected },
+  };
+}
+
+function rangesOf({ table }: MoeSpec, kind: ExpertSpec["kind"]): ExpertRange[] {
+  return table.filter(({ spec }) => spec.kind === kind);
+}
+
+type IntoHidden = Omit<ExpertUpArgs, "up" | "activation">;
+
+/** An expert's first product: of gate and up, or of up alone. */
+function intoHidden(
+  gpu: Gpu,
+  spec: ExpertSpec | undefined,
+  matrices: readonly PageMatrix[],
+  args: IntoHidden,
+): Step {
+  const [first, second] = matrices as [PageMatrix, PageMatrix];
+  if (spec?.kind === "two-matrix") return expert_up(gpu, { ...args, activation: spec.activation, up: first });
+  const activation = spec?.kind === "gated" ? spec.activation : undefined;
+  return expert_gate_up(gpu, { ...args, activation, gate: first, up: second });
 }
 
 function equalOf(rule: RouterSpec["weights"]["rule"]) {
   return rule === "one" || rule === "one-over-share" ? rule : undefined;
 }
 
-/** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n). */
+/** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n), or without gate. */
 function always({ gpu, weights, state, tile }: Build, { base }: FeedForwardBlock, sum: Sum): Step[] {
-  if (base?.expert.kind !== "gated") return [];
-  const { gate, up, down, activation } = base.expert;
+  const { expert } = base ?? {};
+  if (expert?.kind !== "gated" && expert?.kind !== "two-matrix") return [];
+  const { up, down, activation } = expert;
   const { normed, gateUp, hidden, fault } = state;
-  const linears = [gate, up, ...(base.gate ? [base.gate] : [])];
+  const linears = [...expertLinears(expert).slice(0, -1), ...(base?.gate ? [base.gate] : [])];
   return [
     ...matmul(gpu, {
       ...{ matrices: linears.flatMap((w) => weights.matrix(w)), x: normed, y: gateUp },
       ...{ scalesBias: up.scalesBias, tile, fault },
     }),
     glu(gpu, {
-      ...{ rows: up.weight.shape.at(-2) ?? 0, gated: base.gate !== undefined, activation },
+      ...{ rows: up.weight.shape.at(-2) ?? 0, gated: base?.gate !== undefined, activation },
+      single: expert.kind === "two-matrix",
       ...{ gu: gateUp, h: hidden, fault },
     }),
     ...matmul(gpu, {

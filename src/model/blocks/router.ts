@@ -1,20 +1,66 @@
 import type { Step } from "../../gpu/program.ts";
+import type { Pointwise } from "../../kernels/activation.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
-import { cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
-import { moeSites } from "../state.ts";
+import { small_matmul } from "../../kernels/small_matmul.ts";
+import {
+  cellOf,
+  cellSize,
+  hasWholeGroups,
+  type Linear,
+  type MoeSpec,
+  type RecurrentCell,
+  type RouterSpec,
+} from "../plan.ts";
+import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
+import { requestLogits, routerInput, sharesLogits, siteLogits } from "./route_source.ts";
 
 /**
- * The steps that leave a site's logits in `state.routerLogits`, and in `state.carried` what its token carries on. Both
+ * The steps that leave a site's logits where `logitsOf` says, and in `state.carried` what its token carries on. Both
  * outlive a stop at the site: what is run again begins behind these steps.
  */
-export function routerLogits(build: Build, { router }: MoeSpec, site: number): Step[] {
+export function routerLogits(build: Build, moe: MoeSpec, site: number): Step[] {
+  const { input: source, draws: each = "token", tasks, logits: gating } = moe.router;
+  if (source === "given") return [requestLogits(build, moe, site, { rule: "given" })];
+  if (source === "draw") return [requestLogits(build, moe, site, { rule: "draw", each })];
+  if (sharesLogits(build, moe, site)) return [];
+  const { steps, input } = routerInput(build, moe, site);
+  if (tasks && !tasks.embedding) {
+    const { projected: all } = build.state;
+    return [
+      ...multiply(build, gating.layers, input, all),
+      requestLogits(build, moe, site, { rule: "task", tasks: tasks.count, all }),
+    ];
+  }
+  const logits = siteLogits(build, moe, site);
+  const own = [...steps, ...ownLogits(build, moe.router, site, input, logits)];
+  if (!gating.previous) return own;
+  return [
+    ...own,
+    ...multiply(build, [gating.previous], logitsOf(build.state, site - 1), logits, { add: true }),
+  ];
+}
+
+/** What a router's layers make of its input. */
+function ownLogits(
+  build: Build,
+  router: RouterSpec,
+  site: number,
+  input: GPUBuffer,
+  logits: GPUBuffer,
+): Step[] {
   const { layers, between } = router.logits;
-  const { x, normed, routerLogits: logits } = build.state;
-  const input = router.input === "before-attention" ? x : normed;
-  if (typeof between !== "object") return multiply(build, layers, input, logits);
+  if (between === undefined) return multiply(build, layers, input, logits);
   const [into, ...outOf] = layers;
+  if (typeof between === "string") {
+    // No block's own product is needed here.
+    const { projected } = build.state;
+    return [
+      ...multiply(build, [into as Linear], input, projected, { activation: between }),
+      ...multiply(build, outOf, projected, logits),
+    ];
+  }
   return [
     ...advance(build, between, into as Linear, input, site),
     ...multiply(build, outOf, carried(build).state, logits),
@@ -45,12 +91,20 @@ function carried({ state }: Build) {
   return state.carried;
 }
 
-/** y = W·x, the rows of `linears` stacked. */
+/** y = activation(W·x) or y += W·x, the rows of `linears` stacked. */
 function multiply(
   { gpu, weights, state, tile }: Build,
   linears: readonly Linear[],
   x: GPUBuffer,
   y: GPUBuffer,
+  { activation, add = false }: { readonly activation?: Pointwise; readonly add?: boolean } = {},
 ): Step[] {
-  return matmul(gpu, { matrices: linears.flatMap((w) => weights.matrix(w)), x, y, tile, fault: state.fault });
+  const { fault } = state;
+  const small = linears.find(({ weight }) => !hasWholeGroups(weight))?.weight;
+  if (small) {
+    const matrix = weights.vector(small.name);
+    return [small_matmul(gpu, { matrix, cols: small.shape.at(-1) ?? 1, add, x, y, fault })];
+  }
+  const matrices = linears.flatMap((w) => weights.matrix(w));
+  return matmul(gpu, { matrices, x, y, tile, activation, add, fault });
 }
