@@ -13,6 +13,7 @@ import {
   type Linear,
   type ModelPlan,
   type NormSpec,
+  outputLinears,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -44,7 +45,7 @@ export function planPages(plan: ModelPlan): ModelPages {
   };
   const denseGroup = (label: string, units: readonly Unit[]) =>
     packUnits(units).map((parts) => add(label, parts));
-  const denseGroups = [denseGroup("embedding", [linearUnit(plan.embedding)])];
+  const denseGroups = [denseGroup("embedding", [embeddingUnit(plan.embedding)])];
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
@@ -63,10 +64,13 @@ export function planPages(plan: ModelPlan): ModelPages {
       sites.push(site);
     }
   });
-  const tied = plan.output.weight === plan.embedding.weight;
   const factors = ropeSpecs(plan).flatMap((rope) => [rope.factors, rope.longFactors?.tensor]);
   const vectors = vectorUnit([...normVectors(plan.finalNorm), ...factors]);
-  const head = [vectors, ...(tied ? [] : [linearUnit(plan.output)])];
+  const { embedding } = plan;
+  const untied = outputLinears(plan).filter(
+    ({ weight }) => "kind" in embedding || weight !== embedding.weight,
+  );
+  const head = [vectors, ...untied.map(linearUnit)];
   denseGroups.push(denseGroup("output", head));
   const sourceBytes = pages.flatMap(({ parts }) => parts).reduce((sum, { source }) => sum + source.bytes, 0);
   return { pages, denseGroups, sites, sourceBytes };
@@ -85,6 +89,11 @@ function linearUnit({ weight, bias, scale }: Linear): Unit {
   // Rows that are no whole groups have no layout of their own: floats, one after the other.
   if (!hasWholeGroups(weight)) return vectorUnit([weight, bias, scale]);
   return { matrix: weight, ...vectorUnit([bias, scale]) };
+}
+
+function embeddingUnit(embedding: ModelPlan["embedding"]): Unit {
+  // Rows of a point's few numbers are no matrix of blocks.
+  return "kind" in embedding ? vectorUnit([embedding.gate, embedding.value]) : linearUnit(embedding);
 }
 
 function vectorUnit(vectors: readonly (TensorInfo | undefined)[]): Unit {

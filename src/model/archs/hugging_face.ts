@@ -27,8 +27,8 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, keys, names = {}, hasGuesses = false, ownActivation } = family;
-  if (!ownActivation) config.expect("hidden_act", ["silu", "swish"]);
+  const { architecture, expects = {}, activations = ["silu", "swish"], keys, names = {} } = family;
+  if (activations !== "any") config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);
@@ -39,9 +39,9 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       "general.name": file.name,
       ...Object.fromEntries(metadata),
     },
-    tensors: ggufTensors(file, config, names, {
+    tensors: ggufTensors(file, config, typeof names === "function" ? names(config) : names, {
       layers: config.required("num_hidden_layers"),
-      dropsMore: hasGuesses,
+      dropsMore: family.hasGuesses ?? false,
     }),
   };
 }

@@ -8,14 +8,14 @@ export interface Family {
   readonly architecture: string;
   /** Settings that the mapping takes for granted, and their values; absent is one of them. */
   readonly expects?: Readonly<Record<string, readonly unknown[]>>;
+  /** Values of `hidden_act` that the mapping knows; SiLU alone unless told; any where the authors' own code does not read it. */
+  readonly activations?: readonly string[] | "any";
   /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
   readonly keys?: (config: Config) => Keys;
   /** Tensors that are called otherwise than in most. */
-  readonly names?: Names;
+  readonly names?: Names | ((config: Config) => Names);
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
-  /** The authors' own code does not read `hidden_act`, or the mapping does. */
-  readonly ownActivation?: boolean;
 }
 
 /** llama.cpp's number for routers whose logits go through a sigmoid. */

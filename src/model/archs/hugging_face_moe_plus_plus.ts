@@ -9,7 +9,7 @@ const PAGELESS = 4;
 export const moePlusPlusFamily: Family = {
   architecture: "moe-plus-plus",
   expects: { moe_expert_interval: [1] },
-  ownActivation: true,
+  activations: "any",
   keys,
   names: {
     "mlp.moe.gate.wg": "ffn_gate_inp",
