@@ -215,8 +215,10 @@ export interface SiteActivity {
   readonly uses: readonly number[];
   /** Times a token had to wait for it. */
   readonly misses: readonly number[];
-  /** It is in GPU memory. */
+  /** It is in GPU memory, or takes none. */
   readonly isResident: readonly boolean[];
+  /** Those that take none, since they have no weights or next to none: zeros, copies, constants. */
+  readonly pageless: readonly number[];
 }
 
 /** A conversation that was kept. */
