@@ -46,7 +46,7 @@ export interface RouteOptions {
     | undefined;
   /** [experts], added to the scores to choose by. */
   readonly selectionBias?: Values | undefined;
-  /** Logits are divided by their standard deviation (n − 1) over this, before all else. */
+  /** Logits are divided by their standard deviation (n − 1) over this, before all else, unless they are equal. */
   readonly deviation?: number | undefined;
   /** Of those chosen, the score of these counts as 0. */
   readonly dropped?: readonly number[] | undefined;
@@ -97,7 +97,7 @@ export function route(logits: Values, options: RouteOptions): Route {
 function withDeviation(row: Float64Array, target: number): Float64Array {
   const mean = row.reduce((sum, l) => sum + l, 0) / row.length;
   const deviation = Math.sqrt(row.reduce((sum, l) => sum + (l - mean) ** 2, 0) / (row.length - 1));
-  return row.map((l) => l / (deviation / target));
+  return deviation > 0 ? row.map((l) => l / (deviation / target)) : row;
 }
 
 /** Which of the best experts are chosen. */
