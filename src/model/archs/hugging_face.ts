@@ -2,7 +2,7 @@ import { SluiceError } from "../../errors.ts";
 import type { ModelFile } from "../../source/model_file.ts";
 import { Config } from "./hugging_face_config.ts";
 import { families } from "./hugging_face_families.ts";
-import { commonKeys } from "./hugging_face_keys.ts";
+import { activationOf, commonKeys, type Keys } from "./hugging_face_keys.ts";
 import { ggufTensors } from "./hugging_face_tensors.ts";
 
 /**
@@ -27,10 +27,11 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, keys, names = {}, hasGuesses = false } = family;
-  config.expect("hidden_act", ["silu", "swish"]);
+  const { architecture, expects = {}, keys, names = {}, hasActivations = false, hasGuesses = false } = family;
+  if (!hasActivations) config.expect("hidden_act", ["silu", "swish"]);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
-  const all = { ...commonKeys(config), ...keys?.(config) };
+  const activation: Keys = hasActivations ? { hidden_activation: activationOf(config) } : {};
+  const all = { ...commonKeys(config), ...activation, ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);
   return {
     ...file,
