@@ -118,10 +118,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const cells = recurrentCells(plan);
   const carried = Math.max(0, ...cells.map(cellSize));
   const inner = most(sites, ({ router }) => routerRows(router));
+  const mixed = moeBlocks(plan).some(({ mix }) => mix) ? plan.width : 0;
   const products: Scratch = {
-    projected: Math.max(inner, 3 * carried),
-    queries: 3 * carried,
-    attended: carried,
+    projected: Math.max(inner, 3 * carried, mixed),
+    queries: Math.max(3 * carried, mixed > 0 ? 2 : 0),
+    attended: Math.max(carried, mixed),
   };
   const scratch = (of: keyof Scratch) =>
     Math.max(

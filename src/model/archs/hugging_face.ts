@@ -15,8 +15,10 @@ import { ggufTensors } from "./hugging_face_tensors.ts";
 export function fromHuggingFace(file: ModelFile): ModelFile {
   const config = Config.of(file);
   const type = config.text("model_type") ?? "";
-  const own = `${type} ${String(config.list("architectures")?.[0])}`;
-  const family = [own, type].filter((name) => Object.hasOwn(families, name)).map((name) => families[name])[0];
+  const both = `${type} ${String(config.list("architectures")?.[0])}`;
+  const family = [both, type]
+    .filter((name) => Object.hasOwn(families, name))
+    .map((name) => families[name])[0];
   if (!family) {
     throw new SluiceError(
       "unsupported-model",
@@ -27,11 +29,11 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, keys, names = {}, hasActivations = false, hasGuesses = false } = family;
-  if (!hasActivations) config.expect("hidden_act", ["silu", "swish"]);
+  const { architecture, expects = {}, keys, names = {}, activation, hasGuesses = false } = family;
+  if (activation === undefined) config.expect("hidden_act", ["silu", "swish"]);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
-  const activation: Keys = hasActivations ? { hidden_activation: activationOf(config) } : {};
-  const all = { ...commonKeys(config), ...activation, ...keys?.(config) };
+  const own: Keys = activation === undefined ? {} : { hidden_activation: activationOf(config, activation) };
+  const all = { ...commonKeys(config), ...own, ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);
   return {
     ...file,

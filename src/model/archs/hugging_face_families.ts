@@ -1,6 +1,7 @@
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
+import { megatronMoe } from "./hugging_face_megatron.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
 import { timeMoe } from "./hugging_face_time_moe.ts";
@@ -118,6 +119,7 @@ export const families: Readonly<Record<string, Family>> = {
   },
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
+  "megatron-deepspeed-gpt": megatronMoe,
   time_moe: timeMoe,
   "upcycling-qwen2-moe": apolloMoe,
 };

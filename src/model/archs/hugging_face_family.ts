@@ -12,8 +12,8 @@ export interface Family {
   readonly keys?: (config: Config) => Keys;
   /** Tensors that are called otherwise than in most. */
   readonly names?: Names | ((config: Config) => Names);
-  /** It has other functions in its layers than SiLU, under the key `hidden_activation`. */
-  readonly hasActivations?: boolean;
+  /** What `hidden_act` is where it is absent: such a family may have other functions than SiLU, see `hidden_activation`. */
+  readonly activation?: string;
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
 }

@@ -53,8 +53,8 @@ const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
 };
 
 /** @param otherwise where it says nothing */
-export function activationOf(config: Config, otherwise = "silu"): Pointwise {
-  const name = config.text("hidden_act") ?? otherwise;
+export function activationOf(config: Config, otherwise: string): Pointwise {
+  const name = config.text("hidden_act", "activation_function") ?? otherwise;
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation) return activation;
   throw config.unsupported(`hidden_act ${name}`, Object.keys(ACTIVATIONS).join(", "));
@@ -64,6 +64,8 @@ export function activationOf(config: Config, otherwise = "silu"): Pointwise {
 export function commonKeys(config: Config): Keys {
   const keys: Keys = {};
   for (const [key, names] of Object.entries(numbers)) {
+    // Counts of each layer are left to the family that has them.
+    if (Array.isArray(config.value(...names)) && !REQUIRED.includes(key)) continue;
     const value = REQUIRED.includes(key) ? config.required(...names) : config.number(...names);
     if (value !== undefined) keys[key] = value;
   }

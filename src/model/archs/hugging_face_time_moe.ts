@@ -9,7 +9,7 @@ const PARTS = ["gate", "up", "down"];
 /** Time-MoE as its authors published it. What a configuration leaves out has the values of their code. */
 export const timeMoe: Family = {
   architecture: "time-moe",
-  hasActivations: true,
+  activation: "silu",
   keys: forecastKeys,
   names,
 };

@@ -8,11 +8,13 @@ import { glu } from "../../kernels/glu.ts";
 import { group } from "../../kernels/group.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import type { PageMatrix } from "../../kernels/matrix.ts";
+import { residual_mix } from "../../kernels/residual_mix.ts";
 import { type RouteLimit, route } from "../../kernels/route.ts";
 import {
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
+  type Linear,
   type MoeSpec,
   maxRoutes,
   type RouterSpec,
@@ -43,12 +45,32 @@ export function feedForward(build: Build, block: FeedForwardBlock, site: number)
   const { router, resolve, experts, add } = sparse(build, moe, site);
   const after = addTo(build, postNorm, (sum) => {
     const to = scaled(block, sum);
+    if (block.mix) return mixed(build, block, block.mix, add, to);
     return [add(to), ...always(build, block, { ...to, add: true })];
   });
   if (moe.router.input === "before-attention") {
     return { early: [...router, resolve], before, experts: [resolve, ...experts], after };
   }
   return { early: [], before: [...before, ...router], experts: [resolve, ...experts], after };
+}
+
+/** What the experts give and what is always on, each times its share. No mixer's products are needed here. */
+function mixed(
+  build: Build,
+  block: FeedForwardBlock,
+  mix: Linear,
+  add: (sum: Sum) => Step,
+  sum: Sum,
+): Step[] {
+  const { gpu, plan, weights, state, tile } = build;
+  const { normed, attended: a, projected: b, queries: z, fault } = state;
+  const alone = { add: false, scale: 1 };
+  return [
+    add({ y: a, ...alone }),
+    ...always(build, block, { y: b, ...alone }),
+    ...matmul(gpu, { matrices: weights.matrix(mix), x: normed, y: z, tile, fault }),
+    residual_mix(gpu, { cols: plan.width, z, a, b, ...sum, fault }),
+  ];
 }
 
 function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
