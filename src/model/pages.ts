@@ -5,9 +5,11 @@ import type { TensorInfo } from "../source/model_file.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import {
   type Block,
+  constantExperts,
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
+  hasWholeGroups,
   type Linear,
   type ModelPlan,
   type NormSpec,
@@ -25,8 +27,8 @@ export interface ModelPages {
   readonly pages: readonly PagePlan[];
   /** Dense pages: the embedding, each layer, the output. A group shares buffers. */
   readonly denseGroups: readonly (readonly PagePlan[])[];
-  /** Expert pages: [site][expert]. */
-  readonly sites: readonly (readonly PagePlan[])[];
+  /** Expert pages: [site][expert]; undefined for experts that have none. */
+  readonly sites: readonly (readonly (PagePlan | undefined)[])[];
   /** Bytes of the model file behind all pages. */
   readonly sourceBytes: number;
 }
@@ -52,19 +54,19 @@ export function planPages(plan: ModelPlan): ModelPages {
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
-  const sites: PagePlan[][] = [];
+  const sites: (PagePlan | undefined)[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
     for (const block of blocks) {
       if (block.kind !== "feed-forward" || !block.moe) continue;
       const { table, experts } = block.moe;
-      sites.push(
-        table.flatMap(({ first, count, spec }) =>
-          Array.from({ length: count }, (_, i) =>
-            add(`layer ${l} expert ${first + i}`, expertParts(spec, first + i, experts)),
-          ),
-        ),
-      );
+      const site = new Array<PagePlan | undefined>(experts).fill(undefined);
+      for (const { first, count, spec } of table) {
+        if (expertLinears(spec).length === 0) continue;
+        for (let i = 0; i < count; i++)
+          site[first + i] = add(`layer ${l} expert ${first + i}`, expertParts(spec, i, count));
+      }
+      sites.push(site);
     }
   });
   const factors = ropeSpecs(plan).flatMap((rope) => [rope.factors, rope.longFactors?.tensor]);
@@ -89,6 +91,8 @@ interface Unit {
 type Unplaced = Omit<PagePart, "offset">;
 
 function linearUnit({ weight, bias, scale }: Linear): Unit {
+  // Rows that are no whole groups have no layout of their own: floats, one after the other.
+  if (!hasWholeGroups(weight)) return vectorUnit([weight, bias, scale]);
   return { matrix: weight, ...vectorUnit([bias, scale]) };
 }
 
@@ -109,9 +113,16 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
-    const { layers = [], selectionBias } = block.moe?.router.logits ?? {};
-    const linears = [...layers, ...baseLinears(block)];
-    return [...norms, vectorUnit([selectionBias, block.moe?.bias]), ...linears.map(linearUnit)];
+    const { layers = [], selectionBias, previous } = block.moe?.router.logits ?? {};
+    const constants = block.moe ? constantExperts(block.moe) : [];
+    const linears = [
+      ...[...layers, ...(previous ? [previous] : [])],
+      ...constants.map(({ gate }) => gate),
+      ...baseLinears(block),
+    ];
+    // Constants in one unit, since one binding reads them.
+    const vectors = [selectionBias, block.moe?.bias, ...constants.map(({ vector }) => vector)];
+    return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
   return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
@@ -200,7 +211,7 @@ function rowsOfPiece(matrix: TensorInfo, vectors: readonly TensorInfo[]): number
   return count;
 }
 
-/** One expert's matrices, each with its scale and its bias behind it, out of the stacked tensors. */
+/** The matrices of the `expert`-th of `experts`, each with its scale and its bias behind it, out of the stacked tensors. */
 function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePart[] {
   const parts = expertLinears(spec).flatMap(({ weight, scale, bias }) => {
     const [rows = 1, cols = 1] = weight.shape.slice(-2);

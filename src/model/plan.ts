@@ -1,4 +1,5 @@
 import type { Activation, Pointwise } from "../kernels/activation.ts";
+import { GROUP_WEIGHTS } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 
 /**
@@ -57,9 +58,14 @@ export interface LayerPlan {
   readonly blocks: readonly Block[];
 }
 
-/** A block that mixes tokens, or one that does not. */
+/** A block that is always there as a whole, as all that mix tokens are, or one that may have experts to bring. */
 export type Block = MixerBlock | FeedForwardBlock;
-export type MixerBlock = AttentionBlock | LatentAttentionBlock | ShortConvolutionBlock | DeltaNetBlock;
+export type MixerBlock =
+  | AttentionBlock
+  | LatentAttentionBlock
+  | ShortConvolutionBlock
+  | DeltaNetBlock
+  | ProductKeyBlock;
 
 /** y = (x·Wᵀ) · scale + bias */
 export interface Linear {
@@ -219,6 +225,40 @@ export interface DeltaNetBlock extends Branch {
   readonly output: Linear;
 }
 
+/**
+ * Monet (Park et al. 2024): an expert for each pair of keys, one of either axis, whose weights are the keys'. All
+ * of them are there, in matrices of the keys, so nothing is routed to slots.
+ */
+export interface ProductKeyBlock extends Branch {
+  readonly kind: "product-key";
+  readonly heads: number;
+  /** Of each axis. */
+  readonly keys: number;
+  /** Hidden elements of a key in each matrix of `up`. */
+  readonly units: number;
+  /** See `ProductKeyShape`. */
+  readonly decompose: "horizontal" | "vertical";
+  /** Absent: the weights that the last block with a router left are taken as they are. */
+  readonly router?: ProductKeyRouter | undefined;
+  readonly activation: Pointwise;
+  /** [keys · units, width], a key's units together: of the first axis, and vertically one of each axis. */
+  readonly up: readonly Linear[];
+  /** [width, keys · units] of the second axis; vertically four [width / 2, keys · units], of axis and source 11, 12, 21, 22. */
+  readonly down: readonly Linear[];
+  /** [keys, width] of the second axis; vertically [keys, width / 2] of each. */
+  readonly biases: readonly TensorInfo[];
+}
+
+export interface ProductKeyRouter {
+  /** Of each axis [heads · keys, width]. */
+  readonly scores: readonly Linear[];
+  /** Of each axis, [heads]: what batch normalisation takes off a score and, with epsilon, divides by the root of. */
+  readonly statistics: readonly { readonly mean: TensorInfo; readonly variance: TensorInfo }[];
+  readonly epsilon: number;
+  /** Keys are kept from this normalised score on, and the best of a head in any case. May be infinite. */
+  readonly threshold: number;
+}
+
 export interface FeedForwardBlock extends Branch {
   readonly kind: "feed-forward";
   /** It reads what the block before it read, through the same norm: the two stand side by side. */
@@ -250,8 +290,11 @@ export type ExpertSpec =
       readonly up: ExpertLinear;
       readonly down: ExpertLinear;
     }
+  /** 0, or what it reads. */
   | { readonly kind: "zero" | "copy" }
-  | { readonly kind: "constant" | "scale-vector"; readonly vector: TensorInfo }
+  /** a · x + b · vector, [a, b] = softmax(gate · x): vector [width], gate [2, width]. Such a table entry is of one expert. */
+  | { readonly kind: "constant"; readonly vector: TensorInfo; readonly gate: Linear }
+  | { readonly kind: "scale-vector"; readonly vector: TensorInfo }
   | {
       readonly kind: "low-rank" | "adapter";
       readonly down: ExpertLinear;
@@ -259,7 +302,6 @@ export type ExpertSpec =
       readonly scale: number;
     }
   | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
-  | { readonly kind: "product-key"; readonly tensors: Readonly<Record<string, TensorInfo>> }
   | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */
@@ -274,6 +316,8 @@ export interface MoeSpec {
   readonly router: RouterSpec;
   /** [width], added to what the chosen experts give together; times the weights' scale, as they are. */
   readonly bias?: TensorInfo | undefined;
+  /** Multiplies what experts of every kind read. The router reads it as it is. */
+  readonly inputScale?: number | undefined;
   readonly table: readonly ExpertTable[];
 }
 
@@ -298,11 +342,15 @@ export interface RouterSpec {
     | "text-token"
     | "given";
   readonly logits: {
-    /** Applied in order: one matrix, or two with a function between. */
+    /** Applied in order: two with a function between; without one, one matrix, or several whose rows are stacked. */
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree" | "product-key";
+    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
     readonly temperature?: number | undefined;
+    /** [experts, experts of the site before] · the logits of the site before, added. The first site has none. */
+    readonly previous?: Linear | undefined;
+    /** What the gate reads of them has this standard deviation (of n − 1 degrees); what is carried on does not. */
+    readonly deviation?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;
   };
@@ -324,6 +372,8 @@ export interface RouterSpec {
     readonly scale: number;
     /** Multiplies an expert's input rather than what it gives. */
     readonly first?: boolean | undefined;
+    /** Zero experts weigh nothing, and the others are renormalised without them. */
+    readonly dropsZeros?: boolean | undefined;
   };
   /** What one token carries from site to site. */
   readonly state?: "previous-logits" | "hidden" | "momentum" | undefined;
@@ -374,8 +424,30 @@ export function cellSize({ state }: RecurrentCell): number {
   return state[0]?.weight.shape.at(-1) ?? 0;
 }
 
-/** Matrices of an expert in the order they are used; none where it has no kernel. */
+/** A site reads the logits of the one before it. */
+export function carriesLogits({ layers }: ModelPlan): boolean {
+  return layers.some(({ blocks }) =>
+    blocks.some((block) => block.kind === "feed-forward" && block.moe?.router.state === "previous-logits"),
+  );
+}
+
+/** Matrices in the page of an expert, in the order they are used; an expert without any has no page. */
 export function expertLinears(spec: ExpertSpec): ExpertLinear[] {
   if (spec.kind === "gated") return [spec.gate, spec.up, spec.down];
   return spec.kind === "two-matrix" ? [spec.up, spec.down] : [];
+}
+
+/** The entries of a site's table whose experts have pages. */
+export function pagedTable({ table }: MoeSpec): ExpertTable[] {
+  return table.filter(({ spec }) => expertLinears(spec).length > 0);
+}
+
+/** Experts of the kind `constant`, in the order of the table, with their ids. */
+export function constantExperts({ table }: MoeSpec) {
+  return table.flatMap(({ first, spec }) => (spec.kind === "constant" ? [{ ...spec, expert: first }] : []));
+}
+
+/** Matrices of others are for routers alone. */
+export function hasWholeGroups({ shape }: TensorInfo): boolean {
+  return (shape.at(-1) ?? 0) % GROUP_WEIGHTS === 0;
 }

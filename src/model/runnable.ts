@@ -9,11 +9,14 @@ import {
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
+  hasWholeGroups,
   type Linear,
   type ModelPlan,
   type MoeSpec,
   type NormSpec,
   outputLinears,
+  type ProductKeyBlock,
+  pagedTable,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -37,6 +40,7 @@ export function requireRunnable(plan: ModelPlan): void {
   for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
+  needKeyWeights(plan, need);
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
   if (missing.size > 0) {
     const pieces = [...missing].join("; ");
@@ -89,6 +93,7 @@ function needBlock(block: Block, need: Need): void {
   for (const vector of mixerOf(block).vectors(block)) needFloats(vector, need);
   if ("scale" in block) requireFinite("attention.scale", block.scale);
   if (block.kind === "attention") needAttention(block, need);
+  if (block.kind === "product-key") needProductKeys(block, need);
   if (block.kind === "short-convolution" || block.kind === "delta-net") {
     const taps = block.kernel.shape.at(-1) ?? 0;
     need(taps <= MOST_TAPS, `a convolution over ${taps} tokens (${block.kernel.name}; at most ${MOST_TAPS})`);
@@ -106,6 +111,29 @@ function needBlock(block: Block, need: Need): void {
   if ("kernel" in block) {
     const { name, shape } = block.kernel;
     need((shape.at(-1) ?? 0) > 1, `a convolution over ${shape.at(-1)} token (tensor ${name})`);
+  }
+}
+
+/** Floats of workgroup memory that every adapter has. */
+const MOST_SHARED = 4096;
+
+function needProductKeys({ heads, units, up, down }: ProductKeyBlock, need: Need): void {
+  const shared = up.length * heads * units;
+  need(shared <= MOST_SHARED, `${shared} sums of product keys (at most ${MOST_SHARED})`);
+  const types = new Set(down.map(({ weight: { type, stored = type } }) => stored));
+  need(types.size === 1, `second matrices of product keys of several types (${[...types].join(", ")})`);
+}
+
+/** Weights of product keys are there, and of the same shape, where a block takes those of one before it. */
+function needKeyWeights({ layers }: ModelPlan, need: Need): void {
+  let left: ProductKeyBlock | undefined;
+  for (const block of layers.flatMap(({ blocks }) => blocks)) {
+    if (block.kind !== "product-key") continue;
+    if (block.router) left = block;
+    need(
+      left?.heads === block.heads && left.keys === block.keys,
+      "product keys whose weights no block before them leaves",
+    );
   }
 }
 
@@ -156,7 +184,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
   need(INPUTS.includes(input), `a router fed from ${input}`);
   const cells = cellOf(moe);
   need(
-    logits.layers.length === (logits.between === undefined ? 1 : 2),
+    logits.between === undefined || logits.layers.length === 2,
     `a router of ${logits.layers.length} layers`,
   );
   need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
@@ -165,12 +193,43 @@ function needMoe(moe: MoeSpec, need: Need): void {
   need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
   need(weights.rule !== "one", "unweighted experts");
-  need(state === (cells.length > 0 ? "hidden" : undefined), "a router with state");
-  for (const linear of logits.layers) needLinear(linear, need);
+  const own = cells.length > 0 ? "hidden" : undefined;
+  need(state === own || (!own && state === "previous-logits"), "a router with state");
+  const [into, ...outOf] = logits.layers;
+  if (into) needLinear(into, need);
+  for (const linear of outOf) (logits.between ? needSmall : needLinear)(linear, need);
+  if (logits.previous) needSmall(logits.previous, need);
+  const isTopK = selection.rule === "top-k" && !logits.selectionBias && logits.gate === "softmax";
+  need(
+    !weights.dropsZeros || (isTopK && weights.rule === "renormalise"),
+    "experts dropped by another rule than softmax top-k, renormalised",
+  );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
   for (const vector of [logits.selectionBias, bias]) if (vector) needFloats(vector, need);
-  need(table.length === 1, "experts of several kinds");
-  for (const { spec } of table) needExpert(spec, need);
+  need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
+  for (const { spec } of table) needExpertOfSite(spec, need);
+  const hasPageless = table.length > 1;
+  need(!weights.first || !(hasPageless || moe.inputScale), "inputs weighed by routes and by the site");
+  need(!bias || !hasPageless, "a bias beside experts without pages");
+}
+
+/** As `needLinear`, but of any size: what is no whole groups of weights is read as floats. */
+function needSmall(linear: Linear, need: Need): void {
+  const { weight, bias, scale } = linear;
+  if (hasWholeGroups(weight)) {
+    needLinear(linear, need);
+    return;
+  }
+  needFloats(weight, need);
+  need(!bias && !scale, `a small matrix with a bias or a scale (tensor ${weight.name})`);
+}
+
+function needExpertOfSite(spec: ExpertSpec, need: Need): void {
+  if (spec.kind === "zero" || spec.kind === "copy") return;
+  if (spec.kind === "constant") {
+    needFloats(spec.vector, need);
+    needLinear(spec.gate, need);
+  } else needExpert(spec, need);
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {

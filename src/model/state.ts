@@ -5,8 +5,11 @@ import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
+import { keyWeights } from "./blocks/product_key.ts";
 import {
+  carriesLogits,
   cellSize,
+  constantExperts,
   type ExpertSpec,
   type FeedForwardBlock,
   type MixerBlock,
@@ -62,8 +65,12 @@ export interface State {
   readonly queries: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly routerLogits: GPUBuffer;
+  /** The same for every second site, where a site reads the logits of the one before. */
+  readonly otherLogits?: GPUBuffer | undefined;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** [chunk, 2, heads, keys] of product keys, from a block with a router to the next; none where there are no such. */
+  readonly keyWeights?: GPUBuffer | undefined;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
   readonly routes: GPUBuffer;
   readonly counts: GPUBuffer;
@@ -120,7 +127,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const inner = most(sites, ({ router }) => routerRows(router));
   const mixed = moeBlocks(plan).some(({ mix }) => mix) ? plan.width : 0;
   const products: Scratch = {
-    projected: Math.max(inner, 3 * carried, mixed),
+    projected: Math.max(inner, 3 * carried, mixed, 2 * most(sites, (site) => constantExperts(site).length)),
     queries: Math.max(3 * carried, mixed > 0 ? 2 : 0),
     attended: Math.max(carried, mixed),
   };
@@ -131,6 +138,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     );
   const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
   const experts = mostExperts(plan);
+  const keys = most(mixers, (block) => (block.kind === "product-key" ? keyWeights(block) : 0));
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const bases = plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => (block.kind === "feed-forward" && block.base ? [block.base] : [])),
@@ -160,10 +168,12 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     queries: floats("queries", scratch("queries")),
     attended: floats("attended", scratch("attended")),
     routerLogits: floats("router logits", experts),
+    otherLogits: carriesLogits(plan) ? floats("router logits", experts) : undefined,
     carried:
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    keyWeights: keys > 1 ? floats("key weights", keys) : undefined,
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
@@ -183,6 +193,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
 /** Words of the sequence that a position takes: a token's id, or the numbers of a point. */
 export function positionWords(plan: ModelPlan): number {
   return seriesOf(plan)?.embedding.size ?? 1;
+}
+
+/** Where a site's logits are. They outlive the site if the next one reads them. */
+export function logitsOf({ routerLogits, otherLogits = routerLogits }: State, site: number): GPUBuffer {
+  return site % 2 === 0 ? routerLogits : otherLogits;
 }
 
 /** Copies what only the last position left, or copies it back. */

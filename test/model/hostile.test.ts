@@ -762,7 +762,7 @@ class Soundness {
     else if (block.kind === "latent-attention") this.#latent(block);
     else if (block.kind === "delta-net") this.#deltaNet(block);
     else if (block.kind === "feed-forward") this.#feedForward(block);
-    else {
+    else if (block.kind === "short-convolution") {
       const tokens = block.kernel.shape[1] ?? 0;
       this.#whole({ tokens }, 2);
       this.#vector(block.kernel, this.#width, tokens);

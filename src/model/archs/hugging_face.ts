@@ -2,7 +2,7 @@ import { SluiceError } from "../../errors.ts";
 import type { ModelFile } from "../../source/model_file.ts";
 import { Config } from "./hugging_face_config.ts";
 import { families } from "./hugging_face_families.ts";
-import { activationOf, commonKeys, type Keys } from "./hugging_face_keys.ts";
+import { commonKeys } from "./hugging_face_keys.ts";
 import { ggufTensors } from "./hugging_face_tensors.ts";
 
 /**
@@ -29,11 +29,10 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, keys, names = {}, activation, hasGuesses = false } = family;
-  if (activation === undefined) config.expect("hidden_act", ["silu", "swish"]);
+  const { architecture, expects = {}, activations = ["silu", "swish"], keys, names = {} } = family;
+  if (activations !== "any") config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
-  const own: Keys = activation === undefined ? {} : { hidden_activation: activationOf(config, activation) };
-  const all = { ...commonKeys(config), ...own, ...keys?.(config) };
+  const all = { ...commonKeys(config), ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);
   return {
     ...file,
@@ -44,7 +43,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
     },
     tensors: ggufTensors(file, config, typeof names === "function" ? names(config) : names, {
       layers: config.required("num_hidden_layers"),
-      dropsMore: hasGuesses,
+      dropsMore: family.hasGuesses ?? false,
     }),
   };
 }

@@ -2,6 +2,8 @@ import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
 import { megatronMoe } from "./hugging_face_megatron.ts";
+import { moePlusPlusFamily } from "./hugging_face_moe_plus_plus.ts";
+import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
 import { timeMoe } from "./hugging_face_time_moe.ts";
@@ -58,7 +60,11 @@ export const families: Readonly<Record<string, Family>> = {
   llama: { architecture: "llama", expects: { pretraining_tp: [1] } },
   "llama MoEForCausalLM": dynamicMoe,
   mistral: { architecture: "llama", expects: noWindow },
-  mixtral: { architecture: "llama", expects: noWindow },
+  mixtral: {
+    architecture: "llama",
+    expects: noWindow,
+    names: { "block_sparse_moe.gate2": "ffn_gate_inp_null" },
+  },
   qwen3: { architecture: "qwen3", expects: windowOff },
   qwen3_moe: { architecture: "qwen3moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [true] } },
   qwen2_moe: { architecture: "qwen2moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [false] } },
@@ -120,6 +126,8 @@ export const families: Readonly<Record<string, Family>> = {
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
   "megatron-deepspeed-gpt": megatronMoe,
+  monet,
   time_moe: timeMoe,
+  "MoE++": moePlusPlusFamily,
   "upcycling-qwen2-moe": apolloMoe,
 };

@@ -8,12 +8,12 @@ export interface Family {
   readonly architecture: string;
   /** Settings that the mapping takes for granted, and their values; absent is one of them. */
   readonly expects?: Readonly<Record<string, readonly unknown[]>>;
+  /** Values of `hidden_act` that the mapping knows; SiLU alone unless told; any where the authors' own code does not read it. */
+  readonly activations?: readonly string[] | "any";
   /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
   readonly keys?: (config: Config) => Keys;
   /** Tensors that are called otherwise than in most. */
   readonly names?: Names | ((config: Config) => Names);
-  /** What `hidden_act` is where it is absent: such a family may have other functions than SiLU, see `hidden_activation`. */
-  readonly activation?: string;
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
 }

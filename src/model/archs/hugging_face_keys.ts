@@ -38,7 +38,7 @@ const MOST_ROTARY = 1 << 12;
 const GATES: Readonly<Record<string, number>> = { softmax: 1, sigmoid: 2, noaux_tc: 2 };
 
 /** What `hidden_act` may be, and what it is here. */
-const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
+export const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
   silu: "silu",
   swish: "silu",
   gelu: "gelu-erf",
@@ -52,20 +52,17 @@ const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
   tanh: "tanh",
 };
 
-/** @param otherwise where it says nothing */
+/** Of a family whose `activations` are these. @param otherwise where the configuration says nothing */
 export function activationOf(config: Config, otherwise: string): Pointwise {
-  const name = config.text("hidden_act", "activation_function") ?? otherwise;
-  const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
-  if (activation) return activation;
-  throw config.unsupported(`hidden_act ${name}`, Object.keys(ACTIVATIONS).join(", "));
+  return ACTIVATIONS[config.text("hidden_act") ?? otherwise] as Pointwise;
 }
 
 /** What all families say in the same words. */
 export function commonKeys(config: Config): Keys {
   const keys: Keys = {};
   for (const [key, names] of Object.entries(numbers)) {
-    // Counts of each layer are left to the family that has them.
-    if (Array.isArray(config.value(...names)) && !REQUIRED.includes(key)) continue;
+    // A list of counts is for its family to read.
+    if (key === "expert_count" && Array.isArray(config.value(...names))) continue;
     const value = REQUIRED.includes(key) ? config.required(...names) : config.number(...names);
     if (value !== undefined) keys[key] = value;
   }
@@ -97,6 +94,12 @@ function ropeKeys(config: Config): Keys {
   }
   if (type === "linear") {
     return { ...keys, "rope.scaling.type": type, "rope.scaling.factor": scaling.required("factor") };
+  }
+  // What changes only where a sequence is longer than the model was made for, which nothing here lets it be.
+  if (type === "dynamic") return keys;
+  // As MoE++ has it: a longer base at whatever length.
+  if (type === "ntk") {
+    return { ...keys, "rope.freq_base": (base ?? 10000) * scaling.required("factor") };
   }
   if (type === "yarn") return { ...keys, ...yarnKeys(scaling, config) };
   if (type !== "llama3")

@@ -1,6 +1,6 @@
 import type { Config } from "./hugging_face_config.ts";
 import type { Family } from "./hugging_face_family.ts";
-import type { Keys } from "./hugging_face_keys.ts";
+import { ACTIVATIONS, activationOf, type Keys } from "./hugging_face_keys.ts";
 import type { Names } from "./hugging_face_names.ts";
 
 const MOST_LAYERS = 4096;
@@ -21,8 +21,7 @@ const attention = (name: string): Names => ({
  */
 export const megatronMoe: Family = {
   architecture: "megatron-moe",
-  // That of Megatron's fused bias and GELU, which is on unless turned off.
-  activation: "gelu_fast",
+  activations: Object.keys(ACTIVATIONS),
   expects: { swiglu: [false], add_bias_linear: [true, false], position_embedding_type: ["learned_absolute"] },
   keys,
   names: {
@@ -53,6 +52,8 @@ function keys(config: Config): Keys {
     feed_forward_length:
       config.number("ffn_hidden_size", "intermediate_size") ?? 4 * config.required("hidden_size"),
     "attention.layer_norm_epsilon": config.number("layernorm_epsilon", "layer_norm_eps") ?? 1e-5,
+    // That of Megatron's fused bias and GELU, which is on unless turned off.
+    activation: activationOf(config, "gelu_fast"),
     expert_used_count: config.number("topk", "num_experts_per_tok") ?? 1,
     expert_counts: expertCounts(config),
     expert_residual: kind === "residual",

@@ -3,8 +3,8 @@ import type { ModelFile, TensorInfo } from "../../source/model_file.ts";
 import type { Config } from "./hugging_face_config.ts";
 import { commonNames, globalNames, type Names, type Target } from "./hugging_face_names.ts";
 
-/** Made anew from the configuration. */
-const UNUSED = /\.rotary_emb\.|\.masked_bias$|\.attn\.bias$/;
+/** Made anew from the configuration, or of use in training alone. */
+const UNUSED = /\.rotary_emb\.|\.masked_bias$|\.attn\.bias$|\.num_batches_tracked$/;
 
 /** One tensor of an expert, or the name alone. */
 interface Placed {
@@ -37,11 +37,13 @@ export function ggufTensors(
     if (layer >= layers) {
       throw config.bad(`it says ${layers} layers, but there is a tensor ${tensor.name}`, { layers, layer });
     }
+    const isEach = typeof target !== "string" && "each" in target;
     for (const view of viewsOf(tensor, target, config)) {
-      const name = view.name.includes(".") ? `${prefix}${view.name}` : `${prefix}${view.name}.${ending}`;
+      const own = isEach ? `${view.name}_${expert}` : view.name;
+      const name = own.includes(".") ? `${prefix}${own}` : `${prefix}${own}.${ending}`;
       const list = found.get(name) ?? [];
       found.set(name, list);
-      list.push({ tensor: { ...view, name }, expert });
+      list.push({ tensor: { ...view, name }, expert: isEach ? undefined : expert });
     }
   }
   if (isTied === false && !found.has("output.weight") && !found.has("horizon_0.weight")) {
@@ -66,6 +68,7 @@ function parse(name: string) {
 
 function viewsOf(tensor: TensorInfo, target: Target, config: Config): TensorInfo[] {
   if (typeof target === "string") return [{ ...tensor, name: target }];
+  if ("each" in target) return [{ ...tensor, name: target.each }];
   if ("transposed" in target) return [columns(tensor, target.transposed, 0, tensor.shape.at(-1) ?? 0)];
   if ("byHead" in target) return heads(tensor, target.byHead, config);
   const { first, second, by } = target;

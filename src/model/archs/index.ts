@@ -27,6 +27,8 @@ import { megatronMoe } from "./megatron_moe.ts";
 import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
+import { moePlusPlus } from "./moe_plus_plus.ts";
+import { monet } from "./monet.ts";
 import { olmoe } from "./olmoe.ts";
 import { phimoe } from "./phimoe.ts";
 import { qwen2moe } from "./qwen2moe.ts";
@@ -68,6 +70,8 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   mellum,
   "minimax-m2": minimaxM2,
   mistral3,
+  monet,
+  "moe-plus-plus": moePlusPlus,
   olmoe,
   phimoe,
   qwen2moe,
@@ -83,7 +87,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
 
 /** Matrices that are quantised on the way to disk, where that is asked for: not routers, norms and other small ones. */
 const QUANTISED =
-  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down|gate_up)(_exps|_shexp)?))\.weight$/;
+  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down|gate_up)(_exps|_shexp|_\d+)?))\.weight$/;
 
 /**
  * The plan of a model file.

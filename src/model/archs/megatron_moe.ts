@@ -23,7 +23,7 @@ export function megatronMoe(reader: FileReader): ModelPlan {
   const parts = new Parts(reader, { norms: "layer" });
   const { width, keySize, denseHidden: hidden } = parts;
   // One of those that the configuration was read to.
-  const activation = reader.text("hidden_activation") as Pointwise;
+  const activation = reader.text("activation") as Pointwise;
   const isResidual = reader.flag("expert_residual", false);
   const heads = reader.count("attention.head_count", MOST_HEADS);
   const ofHeads = (name: string): Linear => ({

@@ -19,7 +19,7 @@ export function timeMoe(reader: FileReader): ModelPlan {
   const rope = ggufRope(reader, parts.keySize, false);
   const hidden = reader.count("expert_shared_feed_forward_length", 1 << 20);
   // One of those that the configuration was read to.
-  const activation = reader.text("hidden_activation") as Pointwise;
+  const activation = reader.text("activation") as Pointwise;
   const size = reader.count("forecast.input_size", MOST_SIZE);
   const heads = Array.from(
     { length: reader.count("forecast.head_count", MOST_HEADS) },

@@ -5,6 +5,7 @@ import { attentionMixer } from "./attention.ts";
 import type { Build } from "./build.ts";
 import { deltaNetMixer } from "./delta_net.ts";
 import { latentAttentionMixer } from "./latent_attention.ts";
+import { productKeyMixer } from "./product_key.ts";
 import { shortConvolutionMixer } from "./short_convolution.ts";
 
 /** Floats per token that a block needs of the buffers all blocks share. */
@@ -25,7 +26,7 @@ export interface Kept {
   readonly floats: number;
 }
 
-/** A kind of block that mixes tokens. */
+/** A kind of block that is always there as a whole: all that mix tokens, and product-key experts. */
 export interface Mixer<B> {
   /** Matrices, with their biases and scales, in the order they are used. */
   linears(block: B): readonly Linear[];
@@ -43,6 +44,7 @@ const mixers: { readonly [K in MixerBlock["kind"]]: Mixer<Extract<MixerBlock, { 
   "latent-attention": latentAttentionMixer,
   "short-convolution": shortConvolutionMixer,
   "delta-net": deltaNetMixer,
+  "product-key": productKeyMixer,
 };
 
 export function mixerOf<B extends MixerBlock>(block: B): Mixer<B> {
