@@ -28,6 +28,7 @@ import { product_key_route } from "../../src/kernels/product_key_route.ts";
 import { product_key_sum } from "../../src/kernels/product_key_sum.ts";
 import { recurrent_cell } from "../../src/kernels/recurrent_cell.ts";
 import { request_logits } from "../../src/kernels/request_logits.ts";
+import { residual_mix } from "../../src/kernels/residual_mix.ts";
 import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
 import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
@@ -124,6 +125,12 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const x = poisoned(gpu, "x", TOKENS * COLS);
     const tokens = storage(gpu, "tokens", Uint32Array.of(4, 0, 2, 1));
     return { steps: embed(gpu, { table: [matrix(gpu, 5, COLS)], tokens, x, scale: 1, fault }), outputs: [x] };
+  },
+  residual_mix: (gpu, fault) => {
+    const y = poisoned(gpu, "y", TOKENS * COLS);
+    const [a, b] = [floats(gpu, "a", TOKENS * COLS), floats(gpu, "b", TOKENS * COLS)];
+    const args = { cols: COLS, z: floats(gpu, "z", 2 * TOKENS), a, b, y, add: false, scale: 1, fault };
+    return { steps: [residual_mix(gpu, args)], outputs: [y] };
   },
   embed_series: (gpu, fault) => {
     const x = poisoned(gpu, "x", TOKENS * COLS);

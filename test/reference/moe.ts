@@ -143,6 +143,16 @@ export function byDescending(values: Values): number[] {
   return Array.from(values, (_, i) => i).sort((a, b) => at(values, b) - at(values, a) || a - b);
 }
 
+/** p · a + (1 − p) · b of each token, p the first of softmax(z). z [tokens, 2], a, b and result [tokens, cols]. */
+export function residualMix(z: Values, a: Values, b: Values): Float64Array {
+  const cols = (2 * a.length) / z.length;
+  return Float64Array.from({ length: a.length }, (_, i) => {
+    const t = Math.floor(i / cols);
+    const [p, q] = softmax(Float64Array.of(at(z, 2 * t), at(z, 2 * t + 1)));
+    return (p as number) * at(a, i) + (q as number) * at(b, i);
+  });
+}
+
 /** One linear map per expert. `values` is experts × rows × cols. */
 export interface ExpertMatrix {
   readonly values: Values;
