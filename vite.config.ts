@@ -1,4 +1,5 @@
 import { defineConfig } from "vite";
+import { leaveOut } from "./scripts/first_script.ts";
 import { bundledLicenses } from "./scripts/licenses.ts";
 import { stripShaders } from "./scripts/shaders.ts";
 
@@ -40,7 +41,7 @@ export default defineConfig({
   },
   worker: {
     format: "es",
-    plugins: () => [stripShaders(), licenses.noteWorker],
+    plugins: () => [leaveOut(), stripShaders(), licenses.noteWorker],
     // An inlined worker has no address to import a second chunk from.
     rolldownOptions: { treeshake, output: { codeSplitting: false } },
   },

@@ -38,7 +38,7 @@ function measure(chunks: readonly Rolldown.OutputChunk[]): PartSize[] {
     return all;
   };
   const first = reached(({ isEntry }) => isEntry);
-  const engine = reached(({ moduleIds }) => moduleIds.some((id) => id.includes(".worker.ts")));
+  const engine = reached(({ moduleIds }) => moduleIds.some((id) => id.includes("sluice.worker.ts")));
   return chunks.map(({ fileName: file, code: written }) => {
     const { code } = minifySync(file, written, { module: true });
     return {

@@ -8,7 +8,7 @@ import type {
   RoutingChange,
   TokenStream,
 } from "./api.ts";
-import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
+import { abortedError, fetchPart, isLeftOut, SluiceError, throwIfAborted } from "./errors.ts";
 import { loadOn, type Model } from "./language_model.ts";
 import type { ModelSource } from "./source/spec.ts";
 import type { InstalledModel, StorageUse } from "./store/installed.ts";
@@ -25,11 +25,18 @@ import { registerWire } from "./wire.ts";
  * `network`, `storage-corrupt`, `bad-request`, `aborted`
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { default: SluiceWorker } = await importWorker();
-  throwIfAborted(options.signal);
   const { store = "auto" } = options;
   if (store !== "memory") void askToPersist();
-  return loadOn(new EngineClient(SluiceWorker, store, options.memory?.host), source, options);
+  const load = async ({ default: SluiceWorker }: WorkerModule) => {
+    throwIfAborted(options.signal);
+    return loadOn(new EngineClient(SluiceWorker, store, options.memory?.host), source, options);
+  };
+  try {
+    return await load(await importWorker());
+  } catch (error) {
+    if (!isLeftOut(error)) throw error;
+    return load(await importAll());
+  }
 }
 
 /** The models on this device's disk, whole or in part, the one loaded last first. Starts nothing and asks no network. */
@@ -66,9 +73,18 @@ export async function storageUse(): Promise<StorageUse> {
   return (await importInstalled()).storageInUse();
 }
 
+interface WorkerModule {
+  readonly default: WorkerConstructor;
+}
+
 /** Most of the library, as text: a page that has not loaded a model yet need not wait for it. */
-function importWorker() {
+function importWorker(): Promise<WorkerModule> {
   return fetchPart("runs models", import("../workers/sluice.worker.ts?worker&inline"));
+}
+
+/** The same with what only some families need. */
+function importAll(): Promise<WorkerModule> {
+  return fetchPart("runs this family of models", import("../workers/all.worker.ts?worker&inline"));
 }
 
 function importInstalled() {

@@ -86,3 +86,15 @@ export async function fetchPart<T>(what: string, importing: Promise<T>): Promise
     });
   }
 }
+
+/** Stands for what a build leaves out of its first script, see `scripts/first_script.ts`. */
+export function leftOut(): never {
+  throw new SluiceError("unsupported-model", "this model needs what the first script leaves out", {
+    remedy: "Load it with `loadModel`, which fetches the rest.",
+    details: { script: "first" },
+  });
+}
+
+export function isLeftOut(error: unknown): boolean {
+  return error instanceof SluiceError && error.details.script === "first";
+}

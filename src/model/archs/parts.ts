@@ -209,7 +209,9 @@ export class Parts {
     const gating = told === 0 ? { gate: options.gate ?? ("softmax" as const) } : GATES[told];
     if (!gating) throw reader.unsupported(`routing by expert_gating_func ${told}`, { told });
     const isFirst = l === this.denseLayers;
-    const source = routeSource(reader, { width, experts, name: `blk.${l}.ffn_gate_inp`, isFirst });
+    const isTold = reader.hasKeys("router.");
+    const name = `blk.${l}.ffn_gate_inp`;
+    const source = isTold ? routeSource(reader, { width, experts, name, isFirst }) : undefined;
     // What a request names or draws has one score, and nothing else has any.
     const { gate, rule = options.rule } = source?.layers.length === 0 ? { gate: "sigmoid" as const } : gating;
     const linear = (part: string, out: number, cols: number): ExpertLinear => ({
@@ -217,32 +219,27 @@ export class Parts {
       bias: reader.optional(`blk.${l}.ffn_${part}_exps.bias`, [experts, out]),
       scale: this.#hasScales ? reader.optional(`blk.${l}.ffn_${part}_exps.scale`, [experts]) : undefined,
     });
+    const router: RouterSpec = {
+      input: source?.input ?? input,
+      table: source?.table,
+      tasks: source?.tasks,
+      draws: source?.draws,
+      logits: {
+        ...((source && { layers: source.layers }) ??
+          options.logits ?? { layers: [{ ...this.linear(name, experts), scale: undefined }] }),
+        gate,
+        selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
+      },
+      selection: source?.selection ?? options.selection ?? this.#selection(experts),
+      weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
+    };
     return {
       kind: "feed-forward",
       norm: this.norm(`blk.${l}.${norm}`),
-      momentum: momentumOf(reader, isFirst),
+      momentum: reader.hasKeys("momentum.") ? momentumOf(reader, isFirst) : undefined,
       moe: {
         experts,
-        router: withRule(
-          reader,
-          {
-            input: source?.input ?? input,
-            table: source?.table,
-            tasks: source?.tasks,
-            draws: source?.draws,
-            logits: {
-              ...((source && { layers: source.layers }) ??
-                options.logits ?? {
-                  layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
-                }),
-              gate,
-              selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
-            },
-            selection: source?.selection ?? options.selection ?? this.#selection(experts),
-            weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
-          },
-          experts,
-        ),
+        router: isTold ? withRule(reader, router, experts) : router,
         table: [{ first: 0, count: experts, spec: gated(linear, hidden, width, activation) }],
       },
     };

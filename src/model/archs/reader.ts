@@ -122,6 +122,11 @@ export class FileReader {
     return this.#value(key) !== undefined;
   }
 
+  /** Whether some key begins so. */
+  hasKeys(prefix: string): boolean {
+    return Object.keys(this.file.metadata).some((key) => key.startsWith(`${this.architecture}.${prefix}`));
+  }
+
   flag(key: string, fallback: boolean): boolean {
     const value = this.#value(key) ?? fallback;
     if (typeof value === "boolean") return value;
