@@ -38,7 +38,7 @@ export type CapacityPlan = "even" | "shallow-first" | "measured";
 export interface ExpertOptions {
   /** Default `farthest`. */
   readonly policy?: PolicyName;
-  /** Default `next-gate+path`. `known` guesses only where the model decides its routes early. */
+  /** Default `next-gate+path`. What is certain is brought whichever it is; `known` brings nothing else. */
   readonly predictor?: PredictorName;
   /** Default `even`. `measured` goes by how often each expert was used in earlier loads. */
   readonly capacity?: CapacityPlan;
@@ -118,7 +118,20 @@ export interface TokenLogprobs extends TokenLogprob {
 /** The most tokens that `TokenLogprobs.top` may have. */
 export const MOST_LOGPROBS = 20;
 
-export interface GenerateOptions extends SamplingOptions {
+/** What a request says to models whose routers read it; to others it is `bad-request`. */
+export interface RouteRequest {
+  /** Of models with tasks, which they ask for: from 0 on. */
+  readonly task?: number;
+  /**
+   * Of models that route to experts which the request names, which they ask for: ids for all layers with experts, or a
+   * list of ids for each. A layer may be given none.
+   */
+  readonly experts?: readonly number[] | readonly (readonly number[])[];
+  /** Of models that draw their experts: same seed, same experts, however the tokens come. 0 to 2^32 - 1; default 0. */
+  readonly routeSeed?: number;
+}
+
+export interface GenerateOptions extends SamplingOptions, RouteRequest {
   /** Default: as many as the context has room for. */
   readonly maxTokens?: number;
   /**
@@ -187,7 +200,7 @@ export interface Stats {
   readonly bytesFetchedBeforeFirstToken: number;
   /** Share of the experts that decoded tokens asked for which had a slot. */
   readonly expertHitRate: number;
-  /** Times a decoded token's program stopped at an expert without a slot. */
+  /** Times a decoded token's program had to wait for experts that had no slot. */
   readonly faultsPerToken: number;
   readonly bytesUploadedPerToken: number;
   /** Bytes of experts that a decoded token had to wait for. */
@@ -219,6 +232,48 @@ export interface SiteActivity {
   readonly isResident: readonly boolean[];
   /** Those that take none, since they have no weights or next to none: zeros, copies, constants. */
   readonly pageless: readonly number[];
+}
+
+/** The free numbers of a routing rule: `k` experts at most, the best ones; see the others for which of them. */
+export interface RoutingNumbers {
+  /** Experts of a token, at most. */
+  readonly k: number;
+  /** Top-p: as few of them as have more than this share of all scores between them. 1: no limit. */
+  readonly p: number;
+  /** And only those that score this or more. 0: no limit. */
+  readonly threshold: number;
+  /** Divides the router's logits where scores are made of them: above 1 scores are nearer to each other. */
+  readonly temperature: number;
+}
+
+/** Numbers that are allowed: from `least`, or above `above`, to `most`, or below `below`. */
+export interface RoutingRange {
+  readonly least?: number;
+  readonly above?: number;
+  readonly most?: number;
+  readonly below?: number;
+}
+
+/** How one layer chooses experts. */
+export interface LayerRouting {
+  readonly layer: number;
+  readonly experts: number;
+  /** The model's. */
+  readonly rule: "top-k" | "top-p" | "threshold" | "group-limited" | "all" | "expert-choice";
+  /** What holds from the next token on. */
+  readonly numbers: RoutingNumbers;
+  /** The model's own. */
+  readonly own: RoutingNumbers;
+  /** What may be set; a number without a range may not. */
+  readonly ranges: Readonly<Partial<Record<keyof RoutingNumbers, RoutingRange>>>;
+}
+
+/** What the engine is told to change. */
+export interface RoutingChange {
+  /** Those that change. Absent: all become the model's own. */
+  readonly numbers?: Partial<RoutingNumbers> | undefined;
+  /** Absent: all. */
+  readonly layers?: readonly number[] | undefined;
 }
 
 /** A conversation that was kept. */
@@ -269,6 +324,7 @@ export interface EngineGenerateOptions extends Required<SamplingOptions> {
   readonly isConstrained: boolean;
   /** Log probabilities come with the ids, of so many of the most likely ones too. Undefined: none do. */
   readonly topLogprobs: number | undefined;
+  readonly route: RouteRequest;
 }
 
 /** What the engine is told of a forecast. */
@@ -311,11 +367,15 @@ export interface EngineService {
   ): Promise<LoadedModel>;
   generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream>;
   /** Logits of every prompt position: [prompt.length, vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  logits(prompt: readonly number[], route: RouteRequest): Promise<Float32Array<ArrayBuffer>>;
   /** @param points [points, numbers of a point], as the model is to read them */
   forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast>;
   stats(): Promise<Stats>;
   experts(): Promise<ExpertActivity>;
+  /** How each layer with experts chooses them, in the order they run. */
+  routing(): Promise<readonly LayerRouting[]>;
+  /** From the next token on. @throws SluiceError `bad-request` */
+  changeRouting(change: RoutingChange): Promise<readonly LayerRouting[]>;
   /** Keeps what the cache holds. @param data plain data to keep with it */
   saveConversation(name: string, data: unknown): Promise<ConversationInfo>;
   /** Brings the cache back. @returns the data that was kept with it */

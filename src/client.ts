@@ -5,6 +5,7 @@ import type {
   EngineService,
   LoadOptions,
   Progress,
+  RoutingChange,
   TokenStream,
 } from "./api.ts";
 import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
@@ -131,8 +132,8 @@ class EngineClient implements EngineService {
     };
   }
 
-  logits(prompt: readonly number[]) {
-    return this.#call(() => this.#remote.logits(prompt));
+  logits(...args: Parameters<EngineService["logits"]>) {
+    return this.#call(() => this.#remote.logits(...args));
   }
 
   forecast(points: Float32Array, options: EngineForecastOptions) {
@@ -161,6 +162,14 @@ class EngineClient implements EngineService {
 
   removeConversation(name: string) {
     return this.#call(() => this.#remote.removeConversation(name));
+  }
+
+  routing() {
+    return this.#call(() => this.#remote.routing());
+  }
+
+  changeRouting(change: RoutingChange) {
+    return this.#call(() => this.#remote.changeRouting(change));
   }
 
   trace() {

@@ -6,9 +6,12 @@ import type {
   EngineService,
   ExpertActivity,
   Forecast,
+  LayerRouting,
   LoadedModel,
   ModelInfo,
   Progress,
+  RouteRequest,
+  RoutingChange,
   Stats,
   TokenBatch,
   TokenLogprobs,
@@ -29,7 +32,8 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
-import { seriesOf } from "./model/plan.ts";
+import { moeLayers, seriesOf } from "./model/plan.ts";
+import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
@@ -133,7 +137,9 @@ export class Engine implements EngineService {
 
   async generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream> {
     const model = this.#require(prompt);
+    const route = planRoutes(model.plan, options.route);
     const work = this.#begin();
+    model.runner.request(route);
     let allowed: Uint32Array | undefined;
     const ids = this.#tokens(model, prompt, options, () => allowed, work.signal);
     return {
@@ -155,9 +161,13 @@ export class Engine implements EngineService {
     };
   }
 
-  async logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const { runner } = this.#require(prompt);
-    return this.#alone((signal) => runner.logits(prompt, signal));
+  async logits(prompt: readonly number[], request: RouteRequest): Promise<Float32Array<ArrayBuffer>> {
+    const { plan, runner } = this.#require(prompt);
+    const route = planRoutes(plan, request);
+    return this.#alone((signal) => {
+      runner.request(route);
+      return runner.logits(prompt, signal);
+    });
   }
 
   async forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast> {
@@ -167,6 +177,7 @@ export class Engine implements EngineService {
     if (!series) throw badRequest("this model reads tokens, not a series", "Use `generate` or `chat`.");
     const { heads, embedding } = series;
     const { size } = embedding;
+    const route = planRoutes(plan, {});
     const needed = positionsNeeded(heads, requirePoints(points, size), options.steps);
     if (needed > sizes.context) throw tooLong(needed, sizes.context);
     let rounds = 0;
@@ -180,7 +191,10 @@ export class Engine implements EngineService {
         }
       },
     };
-    return this.#alone((signal) => forecast({ runner, size, heads }, points, options, events, signal));
+    return this.#alone((signal) => {
+      runner.request(route);
+      return forecast({ runner, size, heads }, points, options, events, signal);
+    });
   }
 
   async saveConversation(name: string, data: unknown): Promise<ConversationInfo> {
@@ -212,9 +226,7 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const layers = plan.layers.flatMap(({ blocks }, layer) =>
-      blocks.some((block) => block.kind === "feed-forward" && block.moe) ? [layer] : [],
-    );
+    const layers = moeLayers(plan).map(({ layer }) => layer);
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
@@ -223,6 +235,16 @@ export class Engine implements EngineService {
       pageless: [...counts.uses.keys()].filter((expert) => !stream.hasPage(site, expert)),
     }));
     return { tokens: activity.tokens, sites };
+  }
+
+  async routing(): Promise<readonly LayerRouting[]> {
+    return this.#loaded().routing.layers;
+  }
+
+  async changeRouting(change: RoutingChange): Promise<readonly LayerRouting[]> {
+    const { routing } = this.#loaded();
+    routing.change(change);
+    return routing.layers;
   }
 
   async trace(): Promise<string> {

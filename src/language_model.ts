@@ -13,15 +13,17 @@ import type {
   ModelInfo,
   PolicyName,
   PredictorName,
+  RouteRequest,
   Stats,
 } from "./api.ts";
 import type { Constrain, TextModel } from "./chat/answer.ts";
-import { RANGES, requireBiases, requireInRange } from "./chat/check.ts";
+import { RANGES, requireBiases, requireExperts, requireInRange } from "./chat/check.ts";
 import type { OpenAiShapes } from "./chat/open_ai.ts";
 import type { ChatCompletions, Completions } from "./chat/shapes.ts";
 import { Conversations } from "./conversations.ts";
 import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
 import type { InstallForm } from "./quant/install.ts";
+import { Routing } from "./routing.ts";
 import type { ModelSource } from "./source/spec.ts";
 import { settle } from "./store/settle.ts";
 import { tokenizerFromFile } from "./text/from_file.ts";
@@ -64,6 +66,8 @@ export class Model {
   readonly completions: Completions;
   /** What it has read and written, kept for later visits. */
   readonly conversations: Conversations;
+  /** How it chooses experts, read and changed while it runs. */
+  readonly routing: Routing;
   readonly #noTokenizer: unknown;
   readonly #engine: EngineService;
   #grammars: Grammars | undefined;
@@ -71,6 +75,7 @@ export class Model {
   constructor(engine: EngineService, { info, vocabulary }: LoadedModel) {
     this.#engine = engine;
     this.conversations = new Conversations(engine);
+    this.routing = new Routing(engine);
     this.info = info;
     try {
       this.tokenizer = tokenizerFromFile(vocabulary);
@@ -153,9 +158,9 @@ export class Model {
     }
   }
 
-  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array> {
-    return this.#engine.logits(prompt);
+  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. @param route as in `generate` */
+  async logits(prompt: readonly number[], route: RouteRequest = {}): Promise<Float32Array> {
+    return this.#engine.logits(prompt, routeOf(route));
   }
 
   /**
@@ -318,5 +323,15 @@ function engineOptions(
     isConstrained,
     topLogprobs: options.onLogprobs && number("topLogprobs", 0),
     stopTokens: isConstrained ? [] : stopTokens,
+    route: routeOf(options),
+  };
+}
+
+/** The engine knows what of it the model asks for. @throws SluiceError `bad-request` for what no model takes */
+function routeOf({ task, experts, routeSeed }: RouteRequest): RouteRequest {
+  return {
+    ...(task !== undefined && { task: requireInRange("task", task, RANGES.task) }),
+    ...(experts !== undefined && { experts: requireExperts("experts", experts) }),
+    ...(routeSeed !== undefined && { routeSeed: requireInRange("routeSeed", routeSeed, RANGES.routeSeed) }),
   };
 }

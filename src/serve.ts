@@ -12,13 +12,15 @@ export function serveEngine({ port, store }: EngineRequest): void {
   const service: EngineService = {
     load: (spec, options, onProgress) => engine.load(spec, options, onProgress),
     generate: async (prompt, options) => proxy(await engine.generate(prompt, options)),
-    logits: async (prompt) => {
-      const rows = await engine.logits(prompt);
+    logits: async (prompt, route) => {
+      const rows = await engine.logits(prompt, route);
       return transfer(rows, [rows.buffer]);
     },
     forecast: (points, options) => engine.forecast(points, options),
     stats: () => engine.stats(),
     experts: () => engine.experts(),
+    routing: () => engine.routing(),
+    changeRouting: (change) => engine.changeRouting(change),
     saveConversation: (name, data) => engine.saveConversation(name, data),
     restoreConversation: (name) => engine.restoreConversation(name),
     conversations: () => engine.conversations(),

@@ -14,9 +14,18 @@ export interface NextGates {
   at(source: number | "fault", index: number): Step[];
 }
 
-/** A router of one matrix can be asked early; what it carries would have to step through the sites between with the wrong inputs. */
+/**
+ * A router of one matrix of the residual stream can be asked early; what it carries would have to step through the sites
+ * between with the wrong inputs.
+ */
 export function canAskEarly(plan: ModelPlan): boolean {
-  return moeBlocks(plan).every(({ moe: { router } }) => !router.logits.between && !router.state);
+  return moeBlocks(plan).every(
+    ({ moe: { router }, momentum }) =>
+      !router.logits.between &&
+      !router.state &&
+      (router.input === "block" || router.input === "before-attention") &&
+      !momentum?.isPostNorm,
+  );
 }
 
 export function nextGates(

@@ -12,6 +12,7 @@ import {
   hasWholeGroups,
   type Linear,
   type ModelPlan,
+  moeLayers,
   type NormSpec,
   outputLinears,
   recurrentCells,
@@ -49,6 +50,8 @@ export function planPages(plan: ModelPlan): ModelPages {
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
+  const shared = sharedByRouters(plan);
+  if (shared.length > 0) denseGroups.push(denseGroup("routers", shared));
   const sites: (PagePlan | undefined)[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
@@ -108,7 +111,9 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
-    const { layers = [], selectionBias, previous } = block.moe?.router.logits ?? {};
+    const { router } = block.moe ?? {};
+    const { layers: own = [], selectionBias, shape, previous } = router?.logits ?? {};
+    const layers = router?.input === "token" ? [] : own;
     const constants = block.moe ? constantExperts(block.moe) : [];
     const linears = [
       ...[...layers, ...(previous ? [previous] : [])],
@@ -116,11 +121,22 @@ function blockUnits(block: Block): Unit[] {
       ...baseLinears(block),
     ];
     // Constants in one unit, since one binding reads them.
-    const vectors = [selectionBias, block.moe?.bias, ...constants.map(({ vector }) => vector)];
+    const vectors = [selectionBias, shape?.bias, block.moe?.bias, ...constants.map(({ vector }) => vector)];
     return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
   return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
+}
+
+/** What routers of several layers have in common, each once. */
+function sharedByRouters(plan: ModelPlan): Unit[] {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  const linears = routers.flatMap(({ input, table, logits }) =>
+    input === "token" ? [...(table ? [table] : []), ...logits.layers] : [],
+  );
+  const vectors = new Set(routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : [])));
+  const once = new Map(linears.map((linear) => [linear.weight, linear]));
+  return [...[...once.values()].map(linearUnit), ...[...vectors].map((vector) => vectorUnit([vector]))];
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */

@@ -13,6 +13,7 @@ import {
   type Linear,
   type ModelPlan,
   type MoeSpec,
+  moeLayers,
   type NormSpec,
   outputLinears,
   type ProductKeyBlock,
@@ -41,6 +42,7 @@ export function requireRunnable(plan: ModelPlan): void {
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
   needKeyWeights(plan, need);
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
+  needTogether(plan, need);
   if (missing.size > 0) {
     const pieces = [...missing].join("; ");
     throw new SluiceError("unsupported-model", `${plan.name} (${plan.architecture}) needs: ${pieces}`, {
@@ -171,9 +173,16 @@ function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
   if (moe) needMoe(moe, need);
 }
 
-const INPUTS: readonly string[] = ["block", "before-attention"];
+const INPUTS: readonly string[] = [
+  ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
+];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
-const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
+const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
+
+const REASONS: Readonly<Record<string, string>> = {
+  "expert-choice":
+    " (an expert takes the tokens that suit it best, later ones too: exact in encoders, not where text is continued)",
+};
 
 function needMoe(moe: MoeSpec, need: Need): void {
   const { router, table, bias } = moe;
@@ -184,12 +193,11 @@ function needMoe(moe: MoeSpec, need: Need): void {
     logits.between === undefined || logits.layers.length === 2,
     `a router of ${logits.layers.length} layers`,
   );
-  need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
-  need(RULES.includes(selection.rule), `${selection.rule} selection`);
-  const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
-  need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
+  needSource(moe, need);
+  need(GATES.includes(logits.gate), `a ${logits.gate} router`);
+  need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
-  need(weights.rule !== "one", "unweighted experts");
+  need(!logits.shape || logits.deviation === undefined, "a function of logits beside their deviation");
   const own = cells.length > 0 ? "hidden" : undefined;
   need(state === own || (!own && state === "previous-logits"), "a router with state");
   const [into, ...outOf] = logits.layers;
@@ -202,7 +210,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
     "experts dropped by another rule than softmax top-k, renormalised",
   );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
-  for (const vector of [logits.selectionBias, bias]) if (vector) needFloats(vector, need);
+  for (const vector of [logits.selectionBias, logits.shape?.bias, bias]) if (vector) needFloats(vector, need);
   need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
   for (const { spec } of table) needExpertOfSite(spec, need);
   const hasPageless = table.length > 1;
@@ -227,6 +235,57 @@ function needExpertOfSite(spec: ExpertSpec, need: Need): void {
     needFloats(spec.vector, need);
     needLinear(spec.gate, need);
   } else needExpert(spec, need);
+}
+
+/** Of what a router reads beside its block's input. */
+function needSource({ experts, router }: MoeSpec, need: Need): void {
+  const { input, table, tasks, logits, selection } = router;
+  const readsNothing = input === "given" || input === "draw";
+  need(
+    readsNothing === (logits.layers.length === 0),
+    `a router of ${logits.layers.length} layers fed from ${input}`,
+  );
+  if (table) needLinear(table, need);
+  if (tasks?.embedding) {
+    needFloats(tasks.embedding, need);
+    need(
+      (tasks.embedding.shape.at(-1) ?? 0) % 4 === 0,
+      "embeddings of tasks whose length is not a multiple of 4",
+    );
+  }
+  need((tasks !== undefined) === (input === "task"), "a router that reads a task beside something else");
+  const isOwn = tasks !== undefined && !tasks.embedding;
+  need(!isOwn || logits.between === undefined, "a router of several layers for each task");
+  need(
+    input === "block" || input === "before-attention" || typeof logits.between !== "object",
+    `a recurrent router fed from ${input}`,
+  );
+  need(
+    input !== "draw" || (selection.rule === "top-k" && selection.k === 1),
+    `draws of other than one of ${experts} experts`,
+  );
+}
+
+/** Of what sites have in common. */
+function needTogether(plan: ModelPlan, need: Need): void {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  need(routers[0]?.input !== "previous-layer", "a first router fed from the layer before");
+  const shared = routers.filter(({ input }) => input === "token");
+  const names = shared.map(({ table, logits }) =>
+    [table, ...logits.layers].map((linear) => linear?.weight.name).join(),
+  );
+  need(new Set(names).size <= 1, "several routers of tokens");
+  const moving = plan.layers.flatMap(({ blocks }) =>
+    blocks.flatMap((block) => (block.kind === "feed-forward" && block.momentum ? [block] : [])),
+  );
+  need(
+    !moving.slice(1).some(({ momentum }) => momentum?.adam),
+    "momentum by Adam behind the first block with experts",
+  );
+  const isBeside = moving.some(
+    ({ momentum, postNorm, parallel }) => momentum?.isPostNorm && (postNorm || parallel),
+  );
+  need(!isBeside, "momentum.post_norm of a block beside another, or with a norm of its own behind it");
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {
