@@ -24,6 +24,7 @@ import { ABSENT, ELSEWHERE } from "../../src/kernels/route.ts";
 import { buildPrograms, lookAt } from "../../src/model/forward.ts";
 import { type Prepared, prepare } from "../../src/model/load.ts";
 import { maxRoutes } from "../../src/model/plan.ts";
+import { Routing } from "../../src/model/routing.ts";
 import { allocateState, logitsOf, moeSites, routeStride, scaleRopes } from "../../src/model/state.ts";
 import { Weights } from "../../src/model/weights.ts";
 import { specOf } from "../../src/source/spec.ts";
@@ -56,10 +57,11 @@ export async function routing(args: readonly string[]): Promise<void> {
   await store.plan(id, prepared.pages.pages, { name: plan.name, architecture: plan.architecture });
   const read = async (page: number) => (await store.read(id, [page]))[0] as ArrayBuffer;
   const { own, logits } = await run(gpu, prepared, ids, read);
+  const selection = moeSites(plan)[0]?.router.selection;
+  if (selection?.rule === "top-k") requireTopK(own, logits, selection.k);
   const sites = sitesOf(prepared);
   const hasPage = (s: number) => (expert: number) => !sites[s]?.pageless?.includes(expert);
   const needed = own.map((token) => token.map((route, s) => route.filter(hasPage(s))));
-  const selection = moeSites(plan)[0]?.router.selection;
   const mean = needed.flat(2).length / needed.flat().length;
   const k = Number(values.k ?? (selection && "k" in selection ? selection.k : Math.max(1, Math.round(mean))));
   const plain = logits.map((token) =>
@@ -84,6 +86,17 @@ export async function routing(args: readonly string[]): Promise<void> {
 
 function badRequest(message: string): SluiceError {
   return new SluiceError("bad-request", message, { remedy: "See test/bench/routing.ts for what it takes." });
+}
+
+/** The logits are those that the routes come from. */
+function requireTopK(own: Routes, logits: readonly (readonly Float32Array[])[], k: number): void {
+  const sorted = (route: readonly number[]) => String(route.toSorted((a, b) => a - b));
+  for (const [t, token] of own.entries()) {
+    for (const [s, route] of token.entries()) {
+      const best = byDescending(logits[t]?.[s] ?? []).slice(0, k);
+      if (sorted(route) !== sorted(best)) throw new Error(`token ${t}, site ${s}: ${route}, not ${best}`);
+    }
+  }
 }
 
 /** A model's decode program, with all of its pages in GPU memory. */
@@ -113,6 +126,7 @@ async function open(
     }
     weights.show(s, row);
   }
+  new Routing(plan).show(weights);
   await gpu.ready();
   return { state, decode };
 }
