@@ -224,7 +224,7 @@ export class Parts {
         experts,
         router: {
           input: source?.input ?? input,
-          table: source?.table,
+          reader: source?.reader,
           tasks: source?.tasks,
           draws: source?.draws,
           logits: {
