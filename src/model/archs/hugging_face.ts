@@ -15,9 +15,9 @@ import { ggufTensors } from "./hugging_face_tensors.ts";
 export function fromHuggingFace(file: ModelFile): ModelFile {
   const config = Config.of(file);
   const type = config.text("model_type") ?? "";
-  const own = `${type} ${String(config.list("architectures")?.[0])}`;
-  const marked = config.flag("add_cluster_predictor") ? `${type} with add_cluster_predictor` : own;
-  const family = [marked, own, type]
+  const both = `${type} ${String(config.list("architectures")?.[0])}`;
+  const marked = config.flag("add_cluster_predictor") ? `${type} with add_cluster_predictor` : both;
+  const family = [marked, both, type]
     .filter((name) => Object.hasOwn(families, name))
     .map((name) => families[name])[0];
   if (!family) {
