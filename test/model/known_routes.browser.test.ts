@@ -88,7 +88,7 @@ describe("routes known before their layer runs, two slots of eight", () => {
       const file = routedModel(options);
       const resident = asked(await openRunner(gpu, file, tuning("100%")), request);
       const pages = new Set(resident.pages.sites.flat().map((page) => page?.index));
-      const tokens = prompt.slice(0, 11);
+      const tokens = prompt.slice(0, 7);
       const wanted = [await prefillLogits(resident, tokens), await decodeLogits(resident, tokens)];
       for (const [seed, gpuExperts] of ["0%", "25%"].entries()) {
         const store = new ModelStore(new MemoryBackend(Number.POSITIVE_INFINITY));
@@ -106,7 +106,7 @@ describe("routes known before their layer runs, two slots of eight", () => {
     const file = routedModel(options);
     const resident = asked(await openRunner(gpu, file, tuning("100%")), request);
     const pages = new Set(resident.pages.sites.flat().map((page) => page?.index));
-    const tokens = prompt.slice(0, 11);
+    const tokens = prompt.slice(0, 7);
     const wanted = await decodeLogits(resident, tokens);
     const store = new ModelStore(new MemoryBackend(Number.POSITIVE_INFINITY));
     const lossy = unsteady(store, { seed: 5, delayMs: [0, 5], failRate: 0.03, pages: (i) => pages.has(i) });
