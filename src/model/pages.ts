@@ -141,11 +141,12 @@ function sharedByRouters(plan: ModelPlan): Unit[] {
     input === "token" ? [...(reader ? [reader.table] : []), ...logits.layers] : [],
   );
   const reader = tokenReader(plan);
-  const vectors = new Set(routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : [])));
-  const once = new Map(linears.map((linear) => [linear.weight, linear]));
+  const embeddings = routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : []));
+  const vectors = new Map(embeddings.map((embedding) => [embedding.name, embedding]));
+  const once = new Map(linears.map((linear) => [linear.weight.name, linear]));
   return [
     ...[...once.values()].map(linearUnit),
-    ...[...vectors].map((vector) => vectorUnit([vector])),
+    ...[...vectors.values()].map((vector) => vectorUnit([vector])),
     ...(reader?.blocks.flatMap(blockUnits) ?? []),
     vectorUnit(normVectors(reader?.norm)),
   ].filter(({ matrix, vectors }) => matrix || vectors.length > 0);
