@@ -4,11 +4,11 @@ import { embed } from "../kernels/embed.ts";
 import { embed_series } from "../kernels/embed_series.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
-import { type Build, normArgs } from "./blocks/build.ts";
+import { type Build, normArgs, normalise } from "./blocks/build.ts";
 import { type EarlyPlace, type FeedForwardSteps, feedForward } from "./blocks/feed_forward.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import { nextGates } from "./next_gates.ts";
-import { type ModelPlan, outputLinears } from "./plan.ts";
+import { type ModelPlan, outputLinears, tokenReader } from "./plan.ts";
 import type { State, StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
@@ -117,6 +117,7 @@ function addLayers(build: Build, steps: Step[]): SiteSteps[] {
   const addEarly = (part: Part | undefined, place: EarlyPlace) => {
     if (part?.place === place) looks.set(part, steps.push(...part.early) - 1);
   };
+  steps.push(...readTokens(build));
   for (const part of moe) addEarly(part, "program");
   for (const parts of layers) {
     for (const part of parts) addEarly(part, "layer");
@@ -133,6 +134,31 @@ function addLayers(build: Build, steps: Step[]): SiteSteps[] {
 }
 
 type Part = FeedForwardSteps;
+
+/** What a router makes of the tokens, if one reads them with blocks of its own. */
+function readTokens(build: Build): Step[] {
+  const { gpu, plan, weights, state } = build;
+  const reader = tokenReader(plan);
+  const { tokenStream } = state;
+  if (!reader || !tokenStream) return [];
+  const { table, blocks, norm } = reader;
+  const width = table.weight.shape.at(-1) ?? 0;
+  const own: Build = {
+    ...build,
+    plan: { ...plan, width, residualScale: 1 },
+    state: { ...state, ...tokenStream },
+  };
+  const { tokens, fault } = state;
+  return [
+    ...embed(gpu, { table: weights.matrix(table), tokens, x: tokenStream.x, scale: 1, fault }),
+    ...blocks.flatMap((block) => {
+      if (block.kind !== "feed-forward") return mixerOf(block).steps(own, block);
+      const { before, after } = feedForward(own, block, 0);
+      return [...before, ...after];
+    }),
+    ...(norm ? [normalise(own, norm)] : []),
+  ];
+}
 
 /** The steps of every block, by layer. */
 function partsOf(build: Build): Part[][] {

@@ -67,8 +67,8 @@ export class PagedRuns {
    * first stops it is read back once. It goes to the GPU in two submits: while the steps before the next site's route
    * run, what that site and later ones may need is brought. In front of sites whose experts are known it waits for them.
    */
-  async run({ program, chunk, known, stride, start, behind, sampling, signal }: PagedRun): Promise<Seen> {
-    const { stream } = this.#pager;
+  async run(asked: PagedRun): Promise<Seen> {
+    const { program, chunk, known, start, signal } = asked;
     const { steps, sites } = program;
     const foresight = new Foresight(program, known);
     let first = 0;
@@ -85,21 +85,7 @@ export class PagedRuns {
       const wait = foresight.ahead.find(({ site, experts }) => !this.#pager.isReady(site, experts));
       const end = Math.min(pause, wait ? (sites[wait.site]?.route ?? pause) : pause);
       const split = isSplit ? Math.min(end, foresight.nextLook(first) ?? end) : first;
-      const seen = await this.#gpu.checked(() => {
-        const staging = this.#seen.take();
-        if (split > first) this.#parts.submit((run) => run(steps.slice(first, split), chunk));
-        stream.showAll();
-        bringEarly();
-        this.#parts.submit(
-          (run) => {
-            run(steps.slice(split, end), chunk, sampling);
-            if (end === steps.length) behind(run);
-            run(this.#ask, chunk);
-          },
-          (encoder) => this.#seen.copy(encoder, staging, chunk, stride),
-        );
-        return this.#seen.read(staging, chunk, stride);
-      });
+      const seen = await this.#look(asked, first, split, end, bringEarly);
       const { fault, routes, ahead } = seen;
       const needed = (site: number) => this.#pager.paged(site, routes.needed(site));
       bringEarly = () => {};
@@ -131,10 +117,35 @@ export class PagedRuns {
         await this.#computeWaves(waves, fault, steps.slice(route, combine), chunk, signal);
         first = route;
       }
-      pause = this.#pauseBehind(program, foresight, foresight.nextLook(first) ?? first);
+      pause = this.#pauseBehind(program, foresight, first);
       const isInOrder = sites.every((site, s) => s >= fault || site.route < (early ?? route));
       if (isInOrder) bringEarly = () => this.#pager.expect(fault, routes, ahead);
     }
+  }
+
+  /** Runs steps `first` to `end` in two submits, with `between` between them, and reads back what they left. */
+  #look(
+    { program: { steps }, chunk, stride, behind, sampling }: PagedRun,
+    first: number,
+    split: number,
+    end: number,
+    between: () => void,
+  ): Promise<Seen> {
+    return this.#gpu.checked(() => {
+      const staging = this.#seen.take();
+      if (split > first) this.#parts.submit((run) => run(steps.slice(first, split), chunk));
+      this.#pager.stream.showAll();
+      between();
+      this.#parts.submit(
+        (run) => {
+          run(steps.slice(split, end), chunk, sampling);
+          if (end === steps.length) behind(run);
+          run(this.#ask, chunk);
+        },
+        (encoder) => this.#seen.copy(encoder, staging, chunk, stride),
+      );
+      return this.#seen.read(staging, chunk, stride);
+    });
   }
 
   /**
@@ -174,7 +185,7 @@ export class PagedRuns {
     const pause = sites.find((site, s) => {
       const chance = this.#pager.missChance(s);
       const at = lookAt(site);
-      return !foresight.knows(s) && at >= first && chance * (steps.length - at) > (1 - chance) * readback;
+      return !foresight.isReached(s) && at >= first && chance * (steps.length - at) > (1 - chance) * readback;
     });
     return pause ? lookAt(pause) + 1 : steps.length;
   }

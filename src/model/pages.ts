@@ -17,6 +17,7 @@ import {
   outputLinears,
   recurrentCells,
   ropeSpecs,
+  tokenReader,
 } from "./plan.ts";
 
 /** Dense tensors travel in pages of at most this size, unless a single row is larger. */
@@ -136,12 +137,19 @@ function blockUnits(block: Block): Unit[] {
 /** What routers of several layers have in common, each once. */
 function sharedByRouters(plan: ModelPlan): Unit[] {
   const routers = moeLayers(plan).map(({ moe }) => moe.router);
-  const linears = routers.flatMap(({ input, table, logits }) =>
-    input === "token" ? [...(table ? [table] : []), ...logits.layers] : [],
+  const linears = routers.flatMap(({ input, reader, logits }) =>
+    input === "token" ? [...(reader ? [reader.table] : []), ...logits.layers] : [],
   );
-  const vectors = new Set(routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : [])));
-  const once = new Map(linears.map((linear) => [linear.weight, linear]));
-  return [...[...once.values()].map(linearUnit), ...[...vectors].map((vector) => vectorUnit([vector]))];
+  const reader = tokenReader(plan);
+  const embeddings = routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : []));
+  const vectors = new Map(embeddings.map((embedding) => [embedding.name, embedding]));
+  const once = new Map(linears.map((linear) => [linear.weight.name, linear]));
+  return [
+    ...[...once.values()].map(linearUnit),
+    ...[...vectors.values()].map((vector) => vectorUnit([vector])),
+    ...(reader?.blocks.flatMap(blockUnits) ?? []),
+    vectorUnit(normVectors(reader?.norm)),
+  ].filter(({ matrix, vectors }) => matrix || vectors.length > 0);
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */

@@ -348,6 +348,16 @@ export interface RecurrentCell {
   readonly state: readonly Linear[];
 }
 
+/** What a router makes of the tokens before the first layer: a small decoder, with a residual stream of its own. */
+export interface TokenReader {
+  /** [vocabulary, size] */
+  readonly table: Linear;
+  /** Of width `size`, none of them with experts. */
+  readonly blocks: readonly Block[];
+  /** Behind them. */
+  readonly norm?: NormSpec | undefined;
+}
+
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
   readonly input: /** What the experts read. */
@@ -356,7 +366,7 @@ export interface RouterSpec {
     | "before-attention"
     /** What the experts of the site before read. */
     | "previous-layer"
-    /** The token's row of `table`: one router and one route for all such sites. */
+    /** The tokens alone, see `reader`: one router and one route for all such sites. */
     | "token"
     /** What the experts read, and the task that the request names, see `tasks`. */
     | "task"
@@ -365,8 +375,8 @@ export interface RouterSpec {
     /** Nothing: one expert is drawn from the request's seed, see `draws`. */
     | "draw"
     | "text-token";
-  /** Of input `token`: [vocabulary, size]; absent: the model's own embedding. */
-  readonly table?: Linear | undefined;
+  /** Of input `token`; absent: the model's own embedding is what it reads. */
+  readonly reader?: TokenReader | undefined;
   /** Of input `task`: a matrix of logits for each task; or one for all, which reads the task's `embedding` [tasks, size] too. */
   readonly tasks?: { readonly count: number; readonly embedding?: TensorInfo | undefined } | undefined;
   /** Of input `draw`: anew for each token, or once for the whole sequence. */
@@ -449,11 +459,21 @@ export function outputLinears({ output }: ModelPlan): readonly Linear[] {
   return "weight" in output ? [output] : output.map(({ linear }) => linear);
 }
 
+/** What routers of tokens read with; one for all. */
+export function tokenReader(plan: ModelPlan): TokenReader | undefined {
+  return moeLayers(plan)
+    .map(({ moe }) => moe.router.reader)
+    .find((reader) => reader !== undefined);
+}
+
+/** Blocks in the order they run, a router's first. */
+export function allBlocks(plan: ModelPlan): Block[] {
+  return [...(tokenReader(plan)?.blocks ?? []), ...plan.layers.flatMap(({ blocks }) => blocks)];
+}
+
 /** The ropes of a plan, each once. */
-export function ropeSpecs({ layers }: ModelPlan): RopeSpec[] {
-  const ropes = layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) => ("rope" in block && block.rope ? [block.rope] : [])),
-  );
+export function ropeSpecs(plan: ModelPlan): RopeSpec[] {
+  const ropes = allBlocks(plan).flatMap((block) => ("rope" in block && block.rope ? [block.rope] : []));
   return [...new Set(ropes)];
 }
 

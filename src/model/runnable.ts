@@ -20,6 +20,7 @@ import {
   pagedTable,
   recurrentCells,
   ropeSpecs,
+  type TokenReader,
 } from "./plan.ts";
 
 /**
@@ -242,13 +243,14 @@ function needExpertOfSite(spec: ExpertSpec, need: Need): void {
 
 /** Of what a router reads beside its block's input. */
 function needSource({ experts, router }: MoeSpec, need: Need): void {
-  const { input, table, tasks, logits, selection } = router;
+  const { input, reader, tasks, logits, selection } = router;
   const readsNothing = input === "given" || input === "draw";
   need(
     readsNothing === (logits.layers.length === 0),
     `a router of ${logits.layers.length} layers fed from ${input}`,
   );
-  if (table) needLinear(table, need);
+  if (reader) needReader(reader, need);
+  need(!reader || input === "token", `a reader of tokens beside a router fed from ${input}`);
   if (tasks?.embedding) {
     needFloats(tasks.embedding, need);
     need(
@@ -269,13 +271,23 @@ function needSource({ experts, router }: MoeSpec, need: Need): void {
   );
 }
 
+function needReader({ table, blocks, norm }: TokenReader, need: Need): void {
+  needLinear(table, need);
+  if (norm) needNorm(norm, need);
+  for (const block of blocks) {
+    needBlock(block, need);
+    const isPlain = !block.postNorm && !(block.kind === "feed-forward" && (block.moe || block.momentum));
+    need(isPlain, "a router's reader of other than plain blocks");
+  }
+}
+
 /** Of what sites have in common. */
 function needTogether(plan: ModelPlan, need: Need): void {
   const routers = moeLayers(plan).map(({ moe }) => moe.router);
   need(routers[0]?.input !== "previous-layer", "a first router fed from the layer before");
   const shared = routers.filter(({ input }) => input === "token");
-  const names = shared.map(({ table, logits }) =>
-    [table, ...logits.layers].map((linear) => linear?.weight.name).join(),
+  const names = shared.map(({ reader, logits }) =>
+    [reader?.table, ...logits.layers].map((linear) => linear?.weight.name).join(),
   );
   need(new Set(names).size <= 1, "several routers of tokens");
   const moving = plan.layers.flatMap(({ blocks }) =>

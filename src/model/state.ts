@@ -7,6 +7,7 @@ import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
 import { keyWeights } from "./blocks/product_key.ts";
 import {
+  allBlocks,
   carriesLogits,
   cellSize,
   constantExperts,
@@ -21,6 +22,7 @@ import {
   recurrentCells,
   ropeSpecs,
   seriesOf,
+  tokenReader,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
 import { asksRequests, requestStride } from "./route_request.ts";
@@ -70,6 +72,8 @@ export interface State {
   readonly otherLogits?: GPUBuffer | undefined;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** [chunk, size of a router's reader] as `x`, `normed` and `branch` are of the layers. */
+  readonly tokenStream?: Pick<State, "x" | "normed" | "branch"> | undefined;
   /** Logits of the token's router, which outlive all sites. */
   readonly tokenLogits?: GPUBuffer | undefined;
   /** For each site what the request says of its routes, `requestStride` bytes apart; none where no router asks. */
@@ -154,10 +158,12 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm)) ||
     blocks.some(({ momentum }) => momentum);
   const experts = mostExperts(plan);
+  const reader = tokenReader(plan);
+  const readerSize = reader?.table.weight.shape.at(-1) ?? 0;
   const keys = most(mixers, (block) => (block.kind === "product-key" ? keyWeights(block) : 0));
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
-  const bases = plan.layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) => (block.kind === "feed-forward" && block.base ? [block.base] : [])),
+  const bases = allBlocks(plan).flatMap((block) =>
+    block.kind === "feed-forward" && block.base ? [block.base] : [],
   );
   const base = most(bases, ({ expert }) => rowsUp(expert));
   const hidden = Math.max(base, routes * most(sites, hiddenSize));
@@ -190,6 +196,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    tokenStream: reader && {
+      x: floats("token stream", readerSize),
+      normed: floats("token stream normed", readerSize),
+      branch: floats("token stream branch", 1),
+    },
     tokenLogits: sites.some(({ router }) => router.input === "token")
       ? floats("token's logits", experts)
       : undefined,
@@ -287,7 +298,7 @@ export function mostExperts(plan: ModelPlan): number {
 }
 
 export function mixerBlocks(plan: ModelPlan): MixerBlock[] {
-  return plan.layers.flatMap(({ blocks }) => blocks.filter((block) => block.kind !== "feed-forward"));
+  return allBlocks(plan).filter((block) => block.kind !== "feed-forward");
 }
 
 /** MoE sites in the order they run. */
@@ -320,8 +331,8 @@ function taskLogits({ router: { tasks }, experts }: MoeSpec): number {
 }
 
 /** What a router reads that is put together for it alone. */
-function routerCols({ table, tasks, logits: { layers } }: RouterSpec): number {
-  return table || tasks?.embedding ? (layers[0]?.weight.shape.at(-1) ?? 0) : 0;
+function routerCols({ tasks, logits: { layers } }: RouterSpec): number {
+  return tasks?.embedding ? (layers[0]?.weight.shape.at(-1) ?? 0) : 0;
 }
 
 function hiddenSize({ table }: MoeSpec): number {

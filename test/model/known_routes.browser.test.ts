@@ -82,20 +82,46 @@ describe("routes known before their layer runs, two slots of eight", () => {
     expect(open.pager.counters.expertsMissed).toBe(expertsMissed);
   });
 
-  test("a store that does not keep up is a fault, and never a number", async () => {
-    const [, options, request] = sources[3] as (typeof sources)[number];
-    const resident = asked(await openRunner(gpu, routedModel(options), tuning("100%")), request);
+  test.each([...sources, ["the layer's own input", {}, {}] as (typeof sources)[number]])(
+    "by %s: a store that does not keep up is a fault, and never a number",
+    async (_, options, request) => {
+      const file = routedModel(options);
+      const resident = asked(await openRunner(gpu, file, tuning("100%")), request);
+      const pages = new Set(resident.pages.sites.flat().map((page) => page?.index));
+      const tokens = prompt.slice(0, 7);
+      const wanted = [await prefillLogits(resident, tokens), await decodeLogits(resident, tokens)];
+      for (const [seed, gpuExperts] of ["0%", "25%"].entries()) {
+        const store = new ModelStore(new MemoryBackend(Number.POSITIVE_INFINITY));
+        const late = unsteady(store, { seed, delayMs: [5, 15], pages: (i) => pages.has(i) });
+        const memory = { gpuExperts: gpuExperts as `${number}%`, host: 0 };
+        const load = { ...tuning("25%"), memory, experts: { trace: seed === 1 } };
+        const open = asked(await openCold(gpu, file, load, late), request);
+        expect([await prefillLogits(open, tokens), await decodeLogits(open, tokens)]).toEqual(wanted);
+        expect(newFaults(open)).toBeGreaterThan(0);
+      }
+    },
+  );
+
+  test.each(sources)("by %s: pages that are lost are asked for again", async (_, options, request) => {
+    const file = routedModel(options);
+    const resident = asked(await openRunner(gpu, file, tuning("100%")), request);
     const pages = new Set(resident.pages.sites.flat().map((page) => page?.index));
+    const tokens = prompt.slice(0, 7);
+    const wanted = await decodeLogits(resident, tokens);
     const store = new ModelStore(new MemoryBackend(Number.POSITIVE_INFINITY));
-    const late = unsteady(store, { seed: 1, delayMs: [20, 40], pages: (i) => pages.has(i) });
-    const memory = { gpuExperts: "25%", host: 0 } as const;
-    const open = asked(
-      await openCold(gpu, routedModel(options), { ...tuning("25%"), memory }, late),
-      request,
-    );
-    const tokens = prompt.slice(0, 12);
-    expect(await decodeLogits(open, tokens)).toEqual(await decodeLogits(resident, tokens));
-    expect(newFaults(open)).toBeGreaterThan(0);
+    const lossy = unsteady(store, { seed: 5, delayMs: [0, 5], failRate: 0.03, pages: (i) => pages.has(i) });
+    const load = { ...tuning("25%"), memory: { gpuExperts: "25%", host: 0 } as const };
+    const open = asked(await openCold(gpu, file, load, lossy), request);
+    for (let failures = 0; ; failures++) {
+      const found = await decodeLogits(open, tokens).catch((error: unknown) => {
+        expect(error).toMatchObject({ code: "network" });
+        expect(failures).toBeLessThan(100);
+        return undefined;
+      });
+      if (found === undefined) continue;
+      expect(found).toEqual(wanted);
+      return;
+    }
   });
 });
 

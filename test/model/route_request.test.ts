@@ -100,9 +100,17 @@ test("routers that cannot be are refused by name", async () => {
     return { ...plan, layers: [{ blocks }, ...plan.layers.slice(1)] };
   };
   for (const [changes, what] of [
-    [{ input: "previous-layer", table: undefined }, /first router fed from the layer before/],
-    [{ table: { weight: { ...router.table?.weight, name: "other" } } }, /several routers of tokens/],
-    [{ input: "task", table: undefined }, /reads a task/],
+    [{ input: "previous-layer", reader: undefined }, /first router fed from the layer before/],
+    [
+      {
+        logits: {
+          ...router.logits,
+          layers: [{ weight: { ...router.logits.layers[0]?.weight, name: "other" } }],
+        },
+      },
+      /several routers of tokens/,
+    ],
+    [{ input: "task", reader: undefined }, /reads a task/],
     [
       { input: "draw", logits: { ...router.logits, layers: [] }, selection: { rule: "top-k", k: 2 } },
       /draws/,

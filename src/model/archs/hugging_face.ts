@@ -16,7 +16,8 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
   const config = Config.of(file);
   const type = config.text("model_type") ?? "";
   const both = `${type} ${String(config.list("architectures")?.[0])}`;
-  const family = [both, type]
+  const marked = config.flag("add_cluster_predictor") ? `${type} with add_cluster_predictor` : both;
+  const family = [marked, both, type]
     .filter((name) => Object.hasOwn(families, name))
     .map((name) => families[name])[0];
   if (!family) {
@@ -29,7 +30,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, activations = ["silu", "swish"], keys, names = {} } = family;
+  const { architecture, expects = {}, activations = ["silu", "swish"], keys, names = {}, rename } = family;
   if (activations !== "any") config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
@@ -41,9 +42,18 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       "general.name": file.name,
       ...Object.fromEntries(metadata),
     },
-    tensors: ggufTensors(file, config, typeof names === "function" ? names(config) : names, {
-      layers: config.required("num_hidden_layers"),
-      dropsMore: family.hasGuesses ?? false,
-    }),
+    tensors: ggufTensors(
+      rename ? renamed(file, rename) : file,
+      config,
+      typeof names === "function" ? names(config) : names,
+      {
+        layers: config.required("num_hidden_layers"),
+        dropsMore: family.hasGuesses ?? false,
+      },
+    ),
   };
+}
+
+function renamed(file: ModelFile, rename: (name: string) => string): ModelFile {
+  return { ...file, tensors: file.tensors.map((tensor) => ({ ...tensor, name: rename(tensor.name) })) };
 }

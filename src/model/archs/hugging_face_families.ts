@@ -5,6 +5,7 @@ import { megatronMoe } from "./hugging_face_megatron.ts";
 import { moePlusPlusFamily } from "./hugging_face_moe_plus_plus.ts";
 import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
+import { readMe } from "./hugging_face_read_me.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
 import { timeMoe } from "./hugging_face_time_moe.ts";
 
@@ -55,10 +56,14 @@ const apolloMoe: Family = {
     };
   },
 };
-/** By `model_type`, or where models of another kind have it too, `model_type` and the first of `architectures`. */
+/**
+ * By `model_type`, or where models of another kind have it too, `model_type` and the first of `architectures`, or the one
+ * setting that tells them apart.
+ */
 export const families: Readonly<Record<string, Family>> = {
   llama: { architecture: "llama", expects: { pretraining_tp: [1] } },
   "llama MoEForCausalLM": dynamicMoe,
+  "llama with add_cluster_predictor": readMe,
   mistral: { architecture: "llama", expects: noWindow },
   mixtral: {
     architecture: "llama",

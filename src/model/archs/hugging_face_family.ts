@@ -12,6 +12,8 @@ export interface Family {
   readonly activations?: readonly string[] | "any";
   /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
   readonly keys?: (config: Config) => Keys;
+  /** What a tensor is called before names are looked up, where its number is at another place. */
+  readonly rename?: (name: string) => string;
   /** Tensors that are called otherwise than in most. */
   readonly names?: Names | ((config: Config) => Names);
   /** Layers above those that the model says it has guess further tokens, and are left out. */

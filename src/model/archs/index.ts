@@ -35,6 +35,7 @@ import { qwen2moe } from "./qwen2moe.ts";
 import { qwen3 } from "./qwen3.ts";
 import { qwen3moe, qwen3vlmoe } from "./qwen3moe.ts";
 import { qwen3next, qwen35moe } from "./qwen3next.ts";
+import { readMe } from "./read_me.ts";
 import { FileReader } from "./reader.ts";
 import { rmoe } from "./rmoe.ts";
 import { smallthinker } from "./smallthinker.ts";
@@ -80,6 +81,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   qwen3moe,
   qwen3next,
   qwen3vlmoe,
+  "read-me": readMe,
   rmoe,
   smallthinker,
   "time-moe": timeMoe,

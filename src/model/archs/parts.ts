@@ -221,7 +221,7 @@ export class Parts {
     });
     const router: RouterSpec = {
       input: source?.input ?? input,
-      table: source?.table,
+      reader: source?.reader,
       tasks: source?.tasks,
       draws: source?.draws,
       logits: {

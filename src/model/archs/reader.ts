@@ -163,6 +163,11 @@ export class FileReader {
     return this.#tensors.get(name)?.shape[0] ?? 0;
   }
 
+  /** Of a tensor whose size only it knows; empty where there is none. */
+  shape(name: string): readonly number[] {
+    return this.#tensors.get(name)?.shape ?? [];
+  }
+
   /** Tensors that nobody has asked for. */
   get unread(): ReadonlySet<string> {
     return this.#unread;

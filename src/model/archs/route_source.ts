@@ -1,8 +1,9 @@
 import type { Linear, Momentum, RouterSpec } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
+import { routerBlocks } from "./token_reader.ts";
 
 /** What of a router's plan says where its routes come from. */
-type RouteSource = Pick<RouterSpec, "input" | "table" | "tasks" | "draws"> & {
+type RouteSource = Pick<RouterSpec, "input" | "reader" | "tasks" | "draws"> & {
   readonly layers: readonly Linear[];
   readonly selection?: RouterSpec["selection"] | undefined;
 };
@@ -21,8 +22,7 @@ const MOST_TASKS = 1 << 12;
 
 /**
  * Where `router.input` says that a layer's routes come from, in place of what its family has; undefined without that key.
- * No GGUF file has it: it is for what papers make of a family. Pre-gated MoE, Read-ME (the part of it without attention),
- * M³ViT, SkillNet, THOR.
+ * No GGUF file has it: it is for what papers make of a family. Pre-gated MoE, Read-ME, M³ViT, SkillNet, THOR.
  */
 export function routeSource(reader: FileReader, layer: SourceLayer): RouteSource | undefined {
   const input = reader.text("router.input");
@@ -52,13 +52,14 @@ export function routeSource(reader: FileReader, layer: SourceLayer): RouteSource
 
 type MakeLinear = (of: string, out: number, cols: number) => Linear;
 
-/** One router for all layers. */
+/** One router for all layers: of the model's embedding, or of its own, with a small decoder behind that. */
 function tokenSource(reader: FileReader, { experts, width }: SourceLayer, linear: MakeLinear): RouteSource {
-  const table = "router_embd.weight";
-  if (!reader.has(table)) return { input: "token", layers: [linear("router_gate", experts, width)] };
+  const name = "router_embd.weight";
+  if (!reader.has(name)) return { input: "token", layers: [linear("router_gate", experts, width)] };
   const size = reader.count("router.embedding_length", 1 << 20);
-  const weight = reader.tensor(table, [reader.rows("token_embd.weight"), size]);
-  return { input: "token", table: { weight }, layers: [linear("router_gate", experts, size)] };
+  const table = { weight: reader.tensor(name, [reader.rows("token_embd.weight"), size]) };
+  const layers = [linear("router_gate", experts, size)];
+  return { input: "token", reader: { table, ...routerBlocks(reader, size) }, layers };
 }
 
 /** A matrix for each task, one below the other, or one for all that reads the task's embedding too. */

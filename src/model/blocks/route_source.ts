@@ -1,5 +1,4 @@
 import type { Step } from "../../gpu/program.ts";
-import { embed } from "../../kernels/embed.ts";
 import { type RequestRule, request_logits } from "../../kernels/request_logits.ts";
 import { task_input } from "../../kernels/task_input.ts";
 import type { MoeSpec } from "../plan.ts";
@@ -16,11 +15,11 @@ export interface RouterInput {
 /** What a site's router reads. No block's own products are needed here, so theirs give way. */
 export function routerInput(build: Build, { router }: MoeSpec, site: number): RouterInput {
   const { gpu, plan, weights, state } = build;
-  const { x, normed, attended, tokens, fault } = state;
+  const { x, normed, attended, fault } = state;
   const embedding = router.tasks?.embedding;
-  if (router.input === "token" && router.table) {
-    const table = weights.matrix(router.table);
-    return { steps: embed(gpu, { table, tokens, x: attended, scale: 1, fault }), input: attended };
+  if (router.reader && state.tokenStream) {
+    const { x, normed } = state.tokenStream;
+    return { steps: [], input: router.reader.norm ? normed : x };
   }
   if (router.input === "before-attention" || router.input === "token") return { steps: [], input: x };
   if (!embedding) return { steps: [], input: normed };
