@@ -379,6 +379,9 @@ export interface RouterSpec {
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
+    /** What becomes of the logits before the gate: f(l) + bias, bias [experts]. */
+    readonly shape?: { readonly function: Pointwise; readonly bias?: TensorInfo | undefined } | undefined;
+    /** Divides the logits. */
     readonly temperature?: number | undefined;
     /** [experts, experts of the site before] · the logits of the site before, added. The first site has none. */
     readonly previous?: Linear | undefined;
@@ -388,7 +391,12 @@ export interface RouterSpec {
     readonly selectionBias?: TensorInfo | undefined;
   };
   readonly selection:
-    | { readonly rule: "top-k"; readonly k: number }
+    | {
+        readonly rule: "top-k";
+        readonly k: number;
+        /** Most that a token may have, where the family says that any k is legal. */
+        readonly kMax?: number | undefined;
+      }
     | { readonly rule: "top-p"; readonly p: number; readonly kMax: number }
     | { readonly rule: "threshold"; readonly threshold: number; readonly kMax: number }
     | {
@@ -401,7 +409,8 @@ export interface RouterSpec {
       }
     | { readonly rule: "all" | "expert-choice" };
   readonly weights: {
-    readonly rule: "renormalise" | "raw" | "one";
+    /** One over the share of the experts that is chosen: N / k. */
+    readonly rule: "renormalise" | "raw" | "one" | "one-over-share";
     readonly scale: number;
     /** Multiplies an expert's input rather than what it gives. */
     readonly first?: boolean | undefined;
@@ -414,7 +423,8 @@ export interface RouterSpec {
 
 /** Most routes a token can have under a selection rule. */
 export function maxRoutes({ selection }: RouterSpec, experts: number): number {
-  if (selection.rule === "top-k" || selection.rule === "group-limited") return selection.k;
+  if (selection.rule === "top-k") return selection.kMax ?? selection.k;
+  if (selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
 }

@@ -180,7 +180,12 @@ const INPUTS: readonly string[] = [
   ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
 ];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
-const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
+const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
+
+const REASONS: Readonly<Record<string, string>> = {
+  "expert-choice":
+    " (an expert takes the tokens that suit it best, later ones too: exact in encoders, not where text is continued)",
+};
 
 function needMoe(moe: MoeSpec, need: Need): void {
   const { router, table, bias } = moe;
@@ -192,12 +197,10 @@ function needMoe(moe: MoeSpec, need: Need): void {
     `a router of ${logits.layers.length} layers`,
   );
   needSource(moe, need);
-  need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
-  need(RULES.includes(selection.rule), `${selection.rule} selection`);
-  const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
-  need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
+  need(GATES.includes(logits.gate), `a ${logits.gate} router`);
+  need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
-  need(weights.rule !== "one", "unweighted experts");
+  need(!logits.shape || logits.deviation === undefined, "a function of logits beside their deviation");
   const own = cells.length > 0 ? "hidden" : undefined;
   need(state === own || (!own && state === "previous-logits"), "a router with state");
   const [into, ...outOf] = logits.layers;
@@ -210,7 +213,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
     "experts dropped by another rule than softmax top-k, renormalised",
   );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
-  for (const vector of [logits.selectionBias, bias]) if (vector) needFloats(vector, need);
+  for (const vector of [logits.selectionBias, logits.shape?.bias, bias]) if (vector) needFloats(vector, need);
   need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
   for (const { spec } of table) needExpertOfSite(spec, need);
   const hasPageless = table.length > 1;

@@ -34,6 +34,7 @@ import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
 import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
+import { small_matmul } from "../../src/kernels/small_matmul.ts";
 import { task_input } from "../../src/kernels/task_input.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
@@ -151,6 +152,11 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
   },
   "matmul of one token": (gpu, fault) => product(gpu, fault, 1, 1),
   "matmul of several": (gpu, fault) => product(gpu, fault, 2, TOKENS),
+  small_matmul: (gpu, fault) => {
+    const y = guarded(gpu, "y", normals(seeded(4), TOKENS * 12));
+    const args = { matrix: vector(gpu, 12 * 10), cols: 10, add: true, x: floats(gpu, "x", TOKENS * 10), y };
+    return { steps: [small_matmul(gpu, { ...args, fault })], outputs: [y] };
+  },
   rope_kv: (gpu, fault) => {
     const shape = { heads: 2, kvHeads: 1, headSize: 32, rotary: 32, interleaved: false, context: 8 };
     const norm = { buffer: floats(gpu, "page", 32), base: 0, length: 32 };

@@ -10,7 +10,7 @@ import { matmul } from "../../kernels/matmul.ts";
 import type { PageMatrix } from "../../kernels/matrix.ts";
 import type { ExpertRange, PagelessExperts } from "../../kernels/pageless.ts";
 import { residual_mix } from "../../kernels/residual_mix.ts";
-import { type RouteLimit, route } from "../../kernels/route.ts";
+import { route } from "../../kernels/route.ts";
 import {
   constantExperts,
   type ExpertSpec,
@@ -136,8 +136,13 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
         selection.rule === "group-limited"
           ? { count: selection.groups, used: selection.groupsUsed, by: selection.by }
           : undefined,
-      limit: limitOf(router),
+      takesAll: selection.rule === "all",
+      shape: gating.shape && {
+        function: gating.shape.function,
+        bias: gating.shape.bias && weights.vector(gating.shape.bias.name),
+      },
       renormalise: router.weights.rule === "renormalise",
+      equal: equalOf(router.weights.rule),
       weightScale: router.weights.scale,
       deviation: gating.deviation,
       dropped: router.weights.dropsZeros ? rangesOf(moe, "zero") : undefined,
@@ -207,10 +212,8 @@ function intoHidden(
   return expert_gate_up(gpu, { ...args, activation, gate: first, up: second });
 }
 
-/** Where the number of a token's experts varies, what ends them. */
-function limitOf({ selection }: RouterSpec): RouteLimit | undefined {
-  if (selection.rule === "top-p") return { rule: "top-p", least: selection.p };
-  return selection.rule === "threshold" ? { rule: "threshold", least: selection.threshold } : undefined;
+function equalOf(rule: RouterSpec["weights"]["rule"]) {
+  return rule === "one" || rule === "one-over-share" ? rule : undefined;
 }
 
 /** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n), or without gate. */
