@@ -19,12 +19,12 @@ test.each([true, false])(
     const [block] = moeBlocks(plan);
     expect(block?.moe.router).toMatchObject({
       selection: { rule: "top-k", k: 2 },
-      weights: { rule: "one", scale: 2 },
+      weights: { rule: "one-over-share", scale: 1 },
     });
     expect(block?.moe.router.logits.layers[0]?.bias?.shape).toEqual([4]);
     expect(
       planPages(plan).sites.map((pages) =>
-        pages.map(({ parts }) => parts.map(({ rows, cols }) => [rows, cols])),
+        pages.map((page) => page?.parts.map(({ rows, cols }) => [rows, cols])),
       ),
     ).toEqual(
       new Array(2).fill(

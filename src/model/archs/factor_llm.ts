@@ -10,5 +10,5 @@ import type { FileReader } from "./reader.ts";
 export function factorLlm(reader: FileReader): ModelPlan {
   const parts = new Parts(reader);
   const rope = ggufRope(reader, parts.keySize, reader.permutesRope);
-  return parts.model((l) => [parts.attention(l, { rope }), parts.experts(l, { rule: "one" })]);
+  return parts.model((l) => [parts.attention(l, { rope }), parts.experts(l, { rule: "one-over-share" })]);
 }

@@ -16,8 +16,8 @@ export const factorLlm: Family = {
     return {
       expert_feed_forward_length: config.required("intermediate_size") / experts,
       expert_used_count: k,
-      // Whole, as their code divides.
-      expert_weights_scale: Math.floor(experts / k),
+      // Their code divides whole.
+      expert_weights_scale: (Math.floor(experts / k) * k) / experts,
       "rope.freq_base": 10000,
     };
   },
