@@ -319,7 +319,6 @@ export type ExpertSpec =
       readonly up: ExpertLinear;
       readonly scale: number;
     }
-  | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
   | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */

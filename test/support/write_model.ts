@@ -6,11 +6,18 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { adamoeFolder } from "./adamoe_folder.ts";
+import { factorFolder } from "./factor_folder.ts";
+import { megatronFolder } from "./megatron_folder.ts";
 import { moePlusPlusFolder } from "./moe_plus_plus_folder.ts";
+import { timeMoeFolder } from "./time_moe_folder.ts";
 
 const MODELS: Readonly<Record<string, () => readonly File[]>> = {
   adamoe: adamoeFolder,
+  "factor-llm": () => factorFolder({ sharesDense: true }),
   "moe-plus-plus": () => moePlusPlusFolder({ experts: 12, layers: 2 }),
+  "residual-moe": () => megatronFolder({ experts: [4, 6], residual: true }),
+  switch: () => megatronFolder({ experts: [5], switch: true }),
+  "time-moe": () => timeMoeFolder({ horizons: [1, 8, 32] }),
 };
 
 const [name = "", folder] = process.argv.slice(2);

@@ -1,3 +1,4 @@
+import { factorLlm } from "./hugging_face_factor_llm.ts";
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
@@ -128,6 +129,7 @@ export const families: Readonly<Record<string, Family>> = {
         config.required("moe_intermediate_size") * (config.number("moe_num_shared_experts") ?? 0),
     }),
   },
+  factor_llm: factorLlm,
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
   "megatron-deepspeed-gpt": megatronMoe,

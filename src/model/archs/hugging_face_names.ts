@@ -8,6 +8,9 @@ export type Target =
   | { readonly first: string; readonly second: string; readonly by: "rows" | "columns" }
   | { readonly transposed: string }
   | { readonly byHead: readonly string[] }
+  /** Cut into a slice for each expert. */
+  | { readonly cut: string; readonly by: "rows" | "columns" }
+  | "unused"
   /** One for each expert, which keeps its number. */
   | { readonly each: string };
 export type Names = Readonly<Record<string, Target>>;

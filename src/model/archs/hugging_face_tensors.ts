@@ -6,6 +6,9 @@ import { commonNames, globalNames, type Names, type Target } from "./hugging_fac
 /** Made anew from the configuration, or of use in training alone. */
 const UNUSED = /\.rotary_emb\.|\.masked_bias$|\.attn\.bias$|\.num_batches_tracked$/;
 
+/** The lists that hold experts, and the number of one. */
+const EXPERT = /\.((?:deepspeed_)?experts|\w+_list)\.(\d+)(\.|$)/;
+
 /** One tensor of an expert, or the name alone. */
 interface Placed {
   readonly tensor: TensorInfo;
@@ -56,20 +59,22 @@ function parse(name: string) {
   const bare = name.replace(/^(model|language_model\.(encoder|transformer))\./, "");
   const [, layer, inLayer] = /^layers\.(\d+)\.(.+)$/.exec(bare) ?? [];
   const rest = inLayer ?? bare;
-  const expert = /\.(?:deepspeed_)?experts\.(\d+)\./.exec(rest)?.[1];
+  const expert = EXPERT.exec(rest)?.[2];
   const [, stem, ending] = /^(.+)\.(weight|bias)$/.exec(rest) ?? [undefined, rest, "weight"];
   return {
     prefix: layer === undefined ? "" : `blk.${Number(layer)}.`,
-    stem: (stem as string).replace(/(\.(?:deepspeed_)?experts)\.\d+\./, "$1.*."),
+    stem: (stem as string).replace(EXPERT, ".$1.*$3"),
     ending: ending as string,
     expert: expert === undefined ? undefined : Number(expert),
   };
 }
 
 function viewsOf(tensor: TensorInfo, target: Target, config: Config): TensorInfo[] {
+  if (target === "unused") return [];
   if (typeof target === "string") return [{ ...tensor, name: target }];
   if ("each" in target) return [{ ...tensor, name: target.each }];
   if ("transposed" in target) return [columns(tensor, target.transposed, 0, tensor.shape.at(-1) ?? 0)];
+  if ("cut" in target) return [cut(tensor, target.cut, target.by, config)];
   if ("byHead" in target) return heads(tensor, target.byHead, config);
   const { first, second, by } = target;
   const size = tensor.shape.at(by === "rows" ? (tensor.shape.length === 1 ? 0 : -2) : -1) ?? 0;
@@ -83,6 +88,26 @@ function viewsOf(tensor: TensorInfo, target: Target, config: Config): TensorInfo
     if (by === "columns") return columns(tensor, name, i * half, half);
     return rows(tensor, name, i * half, half);
   });
+}
+
+/** A dense matrix as those of experts: [experts, rows or columns of each, …]. */
+function cut(tensor: TensorInfo, name: string, by: "rows" | "columns", config: Config): TensorInfo {
+  const experts = config.required("num_experts");
+  const [rows = 1, cols = 1] = tensor.shape;
+  const each = (by === "rows" ? rows : cols) / experts;
+  if (!Number.isInteger(each) || each < 1) {
+    throw config.bad(`the tensor ${tensor.name} [${tensor.shape}] holds ${experts} experts`, {
+      rows,
+      cols,
+      experts,
+    });
+  }
+  if (by === "rows") return { ...tensor, name, shape: [experts, each, cols] };
+  const { type, offset, bytes } = tensor;
+  const one = bytes / (rows * cols);
+  const slices = Array.from({ length: experts }, (_, e) => offset + e * each * one);
+  const gather = { bytes: ((rows - 1) * cols + each) * one, first: 0, row: cols, col: 1 };
+  return { name, type, shape: [experts, rows, each], offset, bytes, slices, gather };
 }
 
 /** Of a matrix or vector whose rows are [heads, parts, rows of a head]: each part as [heads, rows of a head, …]. */

@@ -14,6 +14,7 @@ import { dots1 } from "./dots1.ts";
 import { dynamicMoe } from "./dynamic_moe.ts";
 import { ernie4_5moe } from "./ernie4_5moe.ts";
 import { exaoneMoe } from "./exaone_moe.ts";
+import { factorLlm } from "./factor_llm.ts";
 import { glm4moe } from "./glm4moe.ts";
 import { gptOss } from "./gpt_oss.ts";
 import { granitemoe } from "./granitemoe.ts";
@@ -56,6 +57,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   deepseek2,
   dots1,
   "dynamic-moe": dynamicMoe,
+  "factor-llm": factorLlm,
   "ernie4_5-moe": ernie4_5moe,
   "exaone-moe": exaoneMoe,
   glm4moe,
