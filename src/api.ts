@@ -228,8 +228,10 @@ export interface SiteActivity {
   readonly uses: readonly number[];
   /** Times a token had to wait for it. */
   readonly misses: readonly number[];
-  /** It is in GPU memory. */
+  /** It is in GPU memory, or takes none. */
   readonly isResident: readonly boolean[];
+  /** Those that take none, since they have no weights or next to none: zeros, copies, constants. */
+  readonly pageless: readonly number[];
 }
 
 /** The free numbers of a routing rule: `k` experts at most, the best ones; see the others for which of them. */

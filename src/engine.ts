@@ -232,6 +232,7 @@ export class Engine implements EngineService {
       ...counts,
       layer: layers[site] ?? site,
       isResident: counts.uses.map((_, expert) => stream.isThere(site, expert)),
+      pageless: [...counts.uses.keys()].filter((expert) => !stream.hasPage(site, expert)),
     }));
     return { tokens: activity.tokens, sites };
   }

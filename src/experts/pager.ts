@@ -284,8 +284,7 @@ export class Pager {
   }
 
   #hasPage(site: number): (expert: number) => boolean {
-    const pages = this.#sites[site]?.pages ?? [];
-    return (expert) => pages[expert] !== undefined;
+    return (expert) => this.stream.hasPage(site, expert);
   }
 
   #prefetch(guesses: readonly Guess[], floor?: number): void {

@@ -19,6 +19,8 @@ export interface ModelPlan {
   readonly contextTokens: number;
   /** The table of the tokens, or what makes the residual stream of a point of a series. */
   readonly embedding: Linear | SeriesEmbedding;
+  /** Learned positions: [contextTokens, width], added to the embedding. */
+  readonly positions?: Linear | undefined;
   /** Multiplies the embedding. */
   readonly embeddingScale: number;
   /** Multiplies what a block adds to the residual stream. */
@@ -267,6 +269,8 @@ export interface FeedForwardBlock extends Branch {
   readonly momentum?: Momentum | undefined;
   /** Always on: a dense layer, shared experts or a residual MLP. */
   readonly base?: { readonly expert: ExpertSpec; readonly gate?: Linear | undefined } | undefined;
+  /** [2, width]: in place of a plain sum, the softmax of its products weighs what the experts give and what `base` gives. */
+  readonly mix?: Linear | undefined;
   /** Absent: a dense layer. */
   readonly moe?: MoeSpec | undefined;
 }

@@ -37,6 +37,7 @@ export function requireRunnable(plan: ModelPlan): void {
   const { embedding } = plan;
   if ("kind" in embedding) for (const vector of [embedding.gate, embedding.value]) needFloats(vector, need);
   else needLinear(embedding, need);
+  if (plan.positions) needLinear(plan.positions, need);
   for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
@@ -165,7 +166,9 @@ function needAttention(
   for (const norm of [qNorm, kNorm]) if (norm?.weight) needNorm({ weight: norm.weight }, need);
 }
 
-function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
+function needFeedForward({ base, moe, mix }: FeedForwardBlock, need: Need): void {
+  need(!mix || (base !== undefined && moe !== undefined), "a mix of experts and nothing");
+  if (mix) needLinear(mix, need);
   if (base) {
     needExpert(base.expert, need);
     if (base.gate) needLinear(base.gate, need);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { ExpertRange } from "../../src/kernels/pageless.ts";
 import {
   ABSENT,
   DAMAGED,
@@ -38,6 +39,8 @@ interface Case {
   readonly shape?: { readonly function: keyof typeof FUNCTIONS; readonly bias?: Float32Array<ArrayBuffer> };
   readonly renormalise?: boolean;
   readonly weightScale?: number;
+  readonly deviation?: number;
+  readonly dropped?: readonly ExpertRange[];
   /** [experts] */
   readonly selectionBias?: Float32Array<ArrayBuffer>;
   /** Experts without a slot. */
@@ -64,6 +67,8 @@ onGpu(
         gate,
         groups,
         limit,
+        deviation,
+        dropped,
         takesAll,
         equal,
         shape,
@@ -93,7 +98,7 @@ onGpu(
       const shapeBias = shape?.bias && { base: page.floats(shape.bias), length: experts };
       const buffer = storage(gpu(), "page", page.bytes());
       const rules = {
-        ...{ gate, groups, renormalise, weightScale, takesAll, equal },
+        ...{ gate, groups, renormalise, weightScale, takesAll, equal, deviation, dropped },
         ...(bias && { selectionBias: { ...bias, buffer } }),
         shape: shape && { function: shape.function, bias: shapeBias && { ...shapeBias, buffer } },
       };
@@ -114,15 +119,21 @@ onGpu(
           function: FUNCTIONS[shape.function],
           bias: shape.bias?.map((b) => (Number.isFinite(b) ? b : LOWEST)),
         },
+        deviation,
+        dropped: dropped?.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)),
       });
       const found = unpackRoutes(await outputWords(gpu(), routes, 3 * tokens * topK));
       expect(Array.from(found.experts)).toEqual(Array.from(Uint32Array.from(expected.experts)));
       expect(Array.from(found.slots)).toEqual(Array.from(expected.experts, (e) => slots[e] ?? ABSENT));
-      expectClose(
-        found.weights,
-        expected.weights.map((w) => w * Math.fround(weightScale)),
-        args.tolerance ?? TOLERANCE,
-      );
+      const dropsAll = expected.weights.every((w) => w === 0);
+      if (dropsAll) expect(found.weights.every((w) => w === 0)).toBe(true);
+      else {
+        expectClose(
+          found.weights,
+          expected.weights.map((w) => w * Math.fround(weightScale)),
+          args.tolerance ?? TOLERANCE,
+        );
+      }
       const expectedCounts = Array.from(expected.counts);
       expect(Array.from(await outputWords(gpu(), counts, tokens))).toEqual(expectedCounts);
       const [word] = await outputWords(gpu(), fault, 1);
@@ -428,6 +439,57 @@ onGpu(
       const found = { experts: 4, topK: 4, logits: Float32Array.of(1, 9, 2, 0) };
       const { experts, fault } = await routed({ ...found, shape: { function: "tanh", bias } });
       expect([experts.at(-1), fault]).toEqual([1, DAMAGED]);
+    });
+
+    test.each([0.5, 2])("logits with a deviation of %f", async (deviation) => {
+      expect.hasAssertions();
+      for (const [experts, topK, tokens] of [
+        [2, 1, 3],
+        [12, 2, 513],
+        [130, 8, 4],
+      ] as const) {
+        const logits = random(tokens, experts).map((l) => l + 2);
+        await routed({ experts, topK, logits, deviation });
+        await routed({ experts, topK, logits, deviation, renormalise: false });
+        await routed({ experts, topK, logits, deviation, gate: "sigmoid" });
+      }
+      // Equal ones have none, and stay.
+      await routed({ experts: 5, topK: 2, logits: new Float32Array(5).fill(0.3), deviation });
+      const damaged = Float32Array.of(1, NaN, 3, -1);
+      const { fault } = await routed({
+        experts: 4,
+        topK: 2,
+        logits: damaged,
+        deviation: 1e-30,
+        tolerance: 1,
+      });
+      expect(fault).toBe(DAMAGED);
+    });
+
+    test.each([
+      ["none", []],
+      ["the last", [{ first: 11, count: 1 }]],
+      ["the first and some between", [0, 4, 8].map((first) => ({ first, count: 2 }))],
+      ["all", [{ first: 0, count: 12 }]],
+    ])("of the chosen weigh nothing: %s", async (_, dropped) => {
+      expect.hasAssertions();
+      for (const topK of [1, 3, 12]) {
+        for (const tokens of [1, 65]) {
+          const shape = { experts: 12, topK, logits: random(tokens, 12), dropped };
+          await routed({ ...shape, weightScale: 1.5 });
+          await routed({ ...shape, deviation: 0.7 });
+        }
+      }
+    });
+
+    test("those that weigh nothing may be far above, and their slots are passed on", async () => {
+      const logits = Float32Array.of(1, 200, 2, 300, -1, 0);
+      const dropped = [
+        { first: 1, count: 1 },
+        { first: 3, count: 1 },
+      ];
+      const shape = { experts: 6, topK: 4, logits, dropped, elsewhere: [1, 3] };
+      expect(await routed(shape)).toMatchObject({ experts: [3, 1, 2, 0], fault: ABSENT });
     });
 
     test("large logits", () =>

@@ -46,7 +46,7 @@ export interface RouteOptions {
     | undefined;
   /** [experts], added to the scores to choose by. */
   readonly selectionBias?: Values | undefined;
-  /** Logits are divided by their standard deviation (n − 1) over this, before all else. */
+  /** Logits are divided by their standard deviation (n − 1) over this, before all else, unless they are equal. */
   readonly deviation?: number | undefined;
   /** Of those chosen, the score of these counts as 0. */
   readonly dropped?: readonly number[] | undefined;
@@ -97,7 +97,7 @@ export function route(logits: Values, options: RouteOptions): Route {
 function withDeviation(row: Float64Array, target: number): Float64Array {
   const mean = row.reduce((sum, l) => sum + l, 0) / row.length;
   const deviation = Math.sqrt(row.reduce((sum, l) => sum + (l - mean) ** 2, 0) / (row.length - 1));
-  return row.map((l) => l / (deviation / target));
+  return deviation > 0 ? row.map((l) => l / (deviation / target)) : row;
 }
 
 /** Which of the best experts are chosen. */
@@ -141,6 +141,16 @@ function openGroups(
 /** Indices by falling value; equal values in rising index. */
 export function byDescending(values: Values): number[] {
   return Array.from(values, (_, i) => i).sort((a, b) => at(values, b) - at(values, a) || a - b);
+}
+
+/** p · a + (1 − p) · b of each token, p the first of softmax(z). z [tokens, 2], a, b and result [tokens, cols]. */
+export function residualMix(z: Values, a: Values, b: Values): Float64Array {
+  const cols = (2 * a.length) / z.length;
+  return Float64Array.from({ length: a.length }, (_, i) => {
+    const t = Math.floor(i / cols);
+    const [p, q] = softmax(Float64Array.of(at(z, 2 * t), at(z, 2 * t + 1)));
+    return (p as number) * at(a, i) + (q as number) * at(b, i);
+  });
 }
 
 /** One linear map per expert. `values` is experts × rows × cols. */

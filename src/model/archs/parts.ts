@@ -182,8 +182,8 @@ export class Parts {
     return gated(linear, hidden, this.width, activation);
   }
 
-  shared(l: number, hidden: number): ExpertSpec {
-    return this.#mlp(l, "_shexp", hidden);
+  shared(l: number, hidden: number, activation?: Activation): ExpertSpec {
+    return this.#mlp(l, "_shexp", hidden, activation);
   }
 
   dense(
