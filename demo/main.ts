@@ -8,6 +8,7 @@ import { describeStats } from "./format.ts";
 import { InstalledPanel } from "./installed.ts";
 import { ModelPanel } from "./model_panel.ts";
 import { registerOffline } from "./offline/register.ts";
+import { RoutingForm } from "./routing_form.ts";
 import { LOADING, loadOptions } from "./settings.ts";
 import { SettingsForm } from "./settings_form.ts";
 import { type Chosen, chosenAddress, watchSources } from "./sources.ts";
@@ -26,6 +27,7 @@ let isWriting = false;
 
 const panel = new ModelPanel(() => loading.abort());
 const experts = new ExpertsPanel();
+const routing = new RoutingForm();
 const loadSettings = new SettingsForm(element("loading", HTMLFormElement), LOADING);
 const installed = new InstalledPanel({
   loaded: () => model?.info.id,
@@ -36,6 +38,7 @@ const installed = new InstalledPanel({
     model = undefined;
     chat.clearModel();
     experts.clear();
+    routing.clear();
     panel.showNone();
     await closing.dispose();
   },
@@ -61,6 +64,7 @@ async function open({ source, name }: Chosen): Promise<void> {
   panel.showLoading(name);
   chat.clearModel();
   experts.clear();
+  routing.clear();
   try {
     const last = model;
     model = undefined;
@@ -83,6 +87,8 @@ async function take(opened: Model, isLatest: () => boolean, suggestion: string):
     await chat.setModel(opened, mode, suggestion);
     if (!isLatest()) return await opened.dispose();
     model = opened;
+    await routing.show(opened);
+    if (!isLatest()) return;
     const ability = mode === "chat" ? "It answers messages." : "It continues texts.";
     panel.showModel(opened.info, ability);
     void installed.update();

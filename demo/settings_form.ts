@@ -18,17 +18,11 @@ export class SettingsForm<Name extends string> {
     form.noValidate = true;
     const kept = this.#kept();
     const fields = settings.map((setting) => {
-      const control = makeControl(setting);
-      control.id = `${form.id}-${setting.name}`;
+      const { field, control } = makeField(`${form.id}-${setting.name}`, setting);
       const before = kept[setting.name];
       if (typeof before === "string") control.value = before;
       this.#controls.set(setting.name, control);
-      const hint = make("span", "hint", setting.hint);
-      hint.id = `${control.id}-hint`;
-      control.setAttribute("aria-describedby", hint.id);
-      const label = make("label", "", setting.label);
-      label.htmlFor = control.id;
-      return make("div", `field ${setting.field.kind}`, label, control, hint);
+      return field;
     });
     form.prepend(...fields);
     form.addEventListener("input", () => this.#keep());
@@ -77,6 +71,18 @@ export class SettingsForm<Name extends string> {
 
 function initialValue(control: Control): string {
   return control instanceof HTMLSelectElement ? (control.options[0]?.value ?? "") : control.defaultValue;
+}
+
+/** A control with its label and what explains it. */
+export function makeField(id: string, setting: Setting): { field: HTMLElement; control: Control } {
+  const control = makeControl(setting);
+  control.id = id;
+  const hint = make("span", "hint", setting.hint);
+  hint.id = `${id}-hint`;
+  control.setAttribute("aria-describedby", hint.id);
+  const label = make("label", "", setting.label);
+  label.htmlFor = id;
+  return { control, field: make("div", `field ${setting.field.kind}`, label, control, hint) };
 }
 
 function makeControl({ field }: Setting): Control {

@@ -66,6 +66,15 @@ describe("parseOptions", () => {
     expect(() => parseOptions(["--task", "-1"])).toThrow(UsageError);
   });
 
+  test("numbers of routers, repeated or with commas; what a model allows it says itself", () => {
+    expect(parseOptions([]).routing).toBeUndefined();
+    const args = ["--route", "k=1,top-p=0.4", "--route", "threshold=.1", "--route", "temperature=1e-2"];
+    expect(parseOptions(args).routing).toEqual({ k: 1, p: 0.4, threshold: 0.1, temperature: 0.01 });
+    for (const wrong of ["k", "k=", "k=a", "size=2", "k=-1", "toString=1"]) {
+      expect(() => parseOptions(["--route", wrong]), wrong).toThrow(/--route takes NAME=NUMBER .*top-p/);
+    }
+  });
+
   test("a prompt may start with a dash after an equals sign", () => {
     expect(parseOptions(["--prompt=-- said the cat"]).prompt).toBe("-- said the cat");
   });

@@ -64,7 +64,7 @@ async function ends(): Promise<void> {
 async function set(label: string, value: string): Promise<void> {
   const settings = page.locator("#chat > details");
   if ((await settings.getAttribute("open")) === null) await settings.getByText("How it writes").click();
-  await page.getByLabel(label).fill(value);
+  await settings.getByLabel(label).fill(value);
 }
 
 /** In the page, so that an answer cannot end before a click arrives. More than two tokens. */
@@ -240,6 +240,25 @@ test("shows which experts work, flat, in space and in words, and what it measure
     .poll(() => page.locator("#expert-map-3d").evaluate((canvas: HTMLCanvasElement) => canvas.toDataURL()))
     .not.toBe(before);
   await page.getByText("Map", { exact: true }).click();
+});
+
+test("experts are chosen as the page says, from the next token on, and as the model has it again", async () => {
+  await page.getByText("How they are chosen").click();
+  const most = page.getByLabel("Experts per token");
+  expect(await most.inputValue()).toBe("2");
+  expect(await most.getAttribute("max")).toBe("2");
+  await most.press("ArrowDown");
+  await page.locator("#announcer", { hasText: "From the next token on" }).waitFor();
+  expect(await most.inputValue()).toBe("1");
+  await page.getByLabel("Temperature of routing").fill("0");
+  await page.getByLabel("Least score").focus();
+  expect(
+    await page.getByLabel("Temperature of routing").evaluate((c: HTMLInputElement) => c.validity.valid),
+  ).toBe(false);
+  await button("As the model has it").click();
+  await expect.poll(() => most.inputValue(), { timeout: WAIT_MS }).toBe("2");
+  expect(await page.getByLabel("Temperature of routing").inputValue()).toBe("1");
+  expect(await barriers(page)).toEqual([]);
 });
 
 test("stops, regenerates and edits, each beside what was there", async () => {
