@@ -344,6 +344,15 @@ export interface RecurrentCell {
   readonly state: readonly Linear[];
 }
 
+/** Binary trees of smooth steps, one leaf for each expert (COMET, Ibrahim et al. 2023); see `tree_gate`. */
+export interface TreeSpec {
+  readonly count: number;
+  /** How wide the step is. */
+  readonly gamma: number;
+  /** [count, experts, experts]: which expert a leaf is, as a matrix for each tree. Absent: leaf j is expert j. */
+  readonly permutations?: TensorInfo | undefined;
+}
+
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
   readonly input: /** What the experts read. */
@@ -375,6 +384,8 @@ export interface RouterSpec {
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
+    /** Of gate `tree`, whose layers are those of the inner nodes and of the leaves. */
+    readonly tree?: TreeSpec | undefined;
     readonly temperature?: number | undefined;
     /** [experts, experts of the site before] · the logits of the site before, added. The first site has none. */
     readonly previous?: Linear | undefined;

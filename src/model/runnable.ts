@@ -176,7 +176,7 @@ function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
 const INPUTS: readonly string[] = [
   ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
 ];
-const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
+const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus", "tree"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
 
 function needMoe(moe: MoeSpec, need: Need): void {
@@ -191,6 +191,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
   needSource(moe, need);
   need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
   need(RULES.includes(selection.rule), `${selection.rule} selection`);
+  needTree(moe, need);
   const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
   need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
@@ -213,6 +214,21 @@ function needMoe(moe: MoeSpec, need: Need): void {
   const hasPageless = table.length > 1;
   need(!weights.first || !(hasPageless || moe.inputScale), "inputs weighed by routes and by the site");
   need(!bias || !hasPageless, "a bias beside experts without pages");
+}
+
+function needTree({ experts, router: { logits, selection, input, tasks } }: MoeSpec, need: Need): void {
+  const { tree, between, previous, selectionBias, deviation } = logits;
+  need((logits.gate === "tree") === (tree !== undefined), "a gate of trees that are not told");
+  if (!tree) return;
+  need(experts > 1, "a tree of one expert");
+  need(
+    tree.count * experts <= MOST_SHARED,
+    `${tree.count * experts} leaves of trees (at most ${MOST_SHARED})`,
+  );
+  need(selection.rule === "threshold", `${selection.rule} selection by a tree router`);
+  const isPlain = !between && !previous && !selectionBias && deviation === undefined;
+  need(isPlain && !(tasks && !tasks.embedding), `a tree router that is more than trees, fed from ${input}`);
+  if (tree.permutations) needFloats(tree.permutations, need);
 }
 
 /** As `needLinear`, but of any size: what is no whole groups of weights is read as floats. */

@@ -71,6 +71,9 @@ const GATES: Readonly<Record<number, { readonly gate: Gate; readonly rule?: "ren
   4: { gate: "sqrt-softplus" },
 };
 
+/** Its scores are weights. */
+const TREE = { gate: "tree", rule: "raw" } as const;
+
 /** What GGUF decoders are made of: the sizes and tensors that nearly all of them have, under the names of llama.cpp. */
 export class Parts {
   readonly reader: FileReader;
@@ -210,7 +213,8 @@ export class Parts {
     const isFirst = l === this.denseLayers;
     const source = routeSource(reader, { width, experts, name: `blk.${l}.ffn_gate_inp`, isFirst });
     // What a request names or draws has one score, and nothing else has any.
-    const { gate, rule = options.rule } = source?.layers.length === 0 ? { gate: "sigmoid" as const } : gating;
+    const { gate, rule = options.rule } =
+      source?.layers.length === 0 ? { gate: "sigmoid" as const } : source?.tree ? TREE : gating;
     const linear = (part: string, out: number, cols: number): ExpertLinear => ({
       ...this.#expertMatrix(l, part, experts, out, cols),
       bias: reader.optional(`blk.${l}.ffn_${part}_exps.bias`, [experts, out]),
@@ -228,7 +232,7 @@ export class Parts {
           tasks: source?.tasks,
           draws: source?.draws,
           logits: {
-            ...((source && { layers: source.layers }) ??
+            ...((source && { layers: source.layers, tree: source.tree }) ??
               options.logits ?? {
                 layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
               }),
