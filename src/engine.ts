@@ -6,10 +6,12 @@ import type {
   EngineService,
   ExpertActivity,
   Forecast,
+  LayerRouting,
   LoadedModel,
   ModelInfo,
   Progress,
   RouteRequest,
+  RoutingChange,
   Stats,
   TokenBatch,
   TokenLogprobs,
@@ -30,7 +32,7 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
-import { seriesOf } from "./model/plan.ts";
+import { moeLayers, seriesOf } from "./model/plan.ts";
 import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
 import type { InstallForm } from "./quant/install.ts";
@@ -224,16 +226,25 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const layers = plan.layers.flatMap(({ blocks }, layer) =>
-      blocks.some((block) => block.kind === "feed-forward" && block.moe) ? [layer] : [],
-    );
+    const layers = moeLayers(plan).map(({ layer }) => layer);
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
       layer: layers[site] ?? site,
       isResident: counts.uses.map((_, expert) => stream.isThere(site, expert)),
+      pageless: [...counts.uses.keys()].filter((expert) => !stream.hasPage(site, expert)),
     }));
     return { tokens: activity.tokens, sites };
+  }
+
+  async routing(): Promise<readonly LayerRouting[]> {
+    return this.#loaded().routing.layers;
+  }
+
+  async changeRouting(change: RoutingChange): Promise<readonly LayerRouting[]> {
+    const { routing } = this.#loaded();
+    routing.change(change);
+    return routing.layers;
   }
 
   async trace(): Promise<string> {

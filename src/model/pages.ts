@@ -46,7 +46,12 @@ export function planPages(plan: ModelPlan): ModelPages {
   };
   const denseGroup = (label: string, units: readonly Unit[]) =>
     packUnits(units).map((parts) => add(label, parts));
-  const denseGroups = [denseGroup("embedding", [embeddingUnit(plan.embedding)])];
+  const denseGroups = [
+    denseGroup("embedding", [
+      embeddingUnit(plan.embedding),
+      ...(plan.positions ? [linearUnit(plan.positions)] : []),
+    ]),
+  ];
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
@@ -112,7 +117,7 @@ function blockUnits(block: Block): Unit[] {
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
     const { router } = block.moe ?? {};
-    const { layers: own = [], selectionBias, previous, tree } = router?.logits ?? {};
+    const { layers: own = [], selectionBias, shape, previous, tree } = router?.logits ?? {};
     const layers = router?.input === "token" ? [] : own;
     const constants = block.moe ? constantExperts(block.moe) : [];
     const linears = [
@@ -122,7 +127,7 @@ function blockUnits(block: Block): Unit[] {
     ];
     // Constants in one unit, since one binding reads them.
     const vectors = [
-      ...[selectionBias, tree?.permutations, block.moe?.bias],
+      ...[selectionBias, shape?.bias, tree?.permutations, block.moe?.bias],
       ...constants.map(({ vector }) => vector),
     ];
     return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
@@ -143,9 +148,14 @@ function sharedByRouters(plan: ModelPlan): Unit[] {
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */
-function baseLinears({ base }: FeedForwardBlock): Linear[] {
+function baseLinears({ base, mix }: FeedForwardBlock): Linear[] {
   const linears = base ? expertLinears(base.expert) : [];
-  return [...linears.slice(0, -1), ...(base?.gate ? [base.gate] : []), ...linears.slice(-1)];
+  return [
+    ...linears.slice(0, -1),
+    ...(base?.gate ? [base.gate] : []),
+    ...linears.slice(-1),
+    ...(mix ? [mix] : []),
+  ];
 }
 
 /** Parts of each page of a group: units in order, a new page where the next would make it too large. */
@@ -168,7 +178,14 @@ function packUnits(units: readonly Unit[]): PagePart[][] {
 
 /** A unit's parts; a matrix above PIECE_BYTES becomes row ranges, each with its share of the bias. */
 function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
-  if (matrix?.slices) return slicesOf(matrix).flatMap((slice) => piecesOf({ matrix: slice, vectors }));
+  if (matrix?.slices) {
+    return slicesOf(matrix).flatMap((slice, i) =>
+      piecesOf({
+        matrix: slice,
+        vectors: vectors.map((vector) => (vector.slices ? (slicesOf(vector)[i] as TensorInfo) : vector)),
+      }),
+    );
+  }
   if (!matrix)
     return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
   const { rows, cols } = matrixSize(matrix);
@@ -226,7 +243,8 @@ function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePar
       matrix,
       ...own.map((tensor) => {
         const each = length(tensor) / experts;
-        return vectorPart(tensor, expert * each, each);
+        if (!tensor.slices) return vectorPart(tensor, expert * each, each);
+        return vectorPart(slicesOf(tensor)[expert] as TensorInfo, 0, each);
       }),
     ];
   });

@@ -37,6 +37,7 @@ export function requireRunnable(plan: ModelPlan): void {
   const { embedding } = plan;
   if ("kind" in embedding) for (const vector of [embedding.gate, embedding.value]) needFloats(vector, need);
   else needLinear(embedding, need);
+  if (plan.positions) needLinear(plan.positions, need);
   for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
@@ -165,7 +166,9 @@ function needAttention(
   for (const norm of [qNorm, kNorm]) if (norm?.weight) needNorm({ weight: norm.weight }, need);
 }
 
-function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
+function needFeedForward({ base, moe, mix }: FeedForwardBlock, need: Need): void {
+  need(!mix || (base !== undefined && moe !== undefined), "a mix of experts and nothing");
+  if (mix) needLinear(mix, need);
   if (base) {
     needExpert(base.expert, need);
     if (base.gate) needLinear(base.gate, need);
@@ -177,7 +180,12 @@ const INPUTS: readonly string[] = [
   ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
 ];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus", "tree"];
-const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
+const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
+
+const REASONS: Readonly<Record<string, string>> = {
+  "expert-choice":
+    " (an expert takes the tokens that suit it best, later ones too: exact in encoders, not where text is continued)",
+};
 
 function needMoe(moe: MoeSpec, need: Need): void {
   const { router, table, bias } = moe;
@@ -189,13 +197,11 @@ function needMoe(moe: MoeSpec, need: Need): void {
     `a router of ${logits.layers.length} layers`,
   );
   needSource(moe, need);
-  need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
-  need(RULES.includes(selection.rule), `${selection.rule} selection`);
+  need(GATES.includes(logits.gate), `a ${logits.gate} router`);
+  need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   needTree(moe, need);
-  const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
-  need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
-  need(weights.rule !== "one", "unweighted experts");
+  need(!logits.shape || logits.deviation === undefined, "a function of logits beside their deviation");
   const own = cells.length > 0 ? "hidden" : undefined;
   need(state === own || (!own && state === "previous-logits"), "a router with state");
   const [into, ...outOf] = logits.layers;
@@ -208,7 +214,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
     "experts dropped by another rule than softmax top-k, renormalised",
   );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
-  for (const vector of [logits.selectionBias, bias]) if (vector) needFloats(vector, need);
+  for (const vector of [logits.selectionBias, logits.shape?.bias, bias]) if (vector) needFloats(vector, need);
   need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
   for (const { spec } of table) needExpertOfSite(spec, need);
   const hasPageless = table.length > 1;
@@ -217,7 +223,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
 }
 
 function needTree({ experts, router: { logits, selection, input, tasks } }: MoeSpec, need: Need): void {
-  const { tree, between, previous, selectionBias, deviation } = logits;
+  const { tree, between, previous, selectionBias, deviation, shape, temperature } = logits;
   need((logits.gate === "tree") === (tree !== undefined), "a gate of trees that are not told");
   if (!tree) return;
   need(experts > 1, "a tree of one expert");
@@ -226,7 +232,7 @@ function needTree({ experts, router: { logits, selection, input, tasks } }: MoeS
     `${tree.count * experts} leaves of trees (at most ${MOST_SHARED})`,
   );
   need(selection.rule === "threshold", `${selection.rule} selection by a tree router`);
-  const isPlain = !between && !previous && !selectionBias && deviation === undefined;
+  const isPlain = ![between, previous, selectionBias, deviation, shape, temperature].some(Boolean);
   need(isPlain && !(tasks && !tasks.embedding), `a tree router that is more than trees, fed from ${input}`);
   if (tree.permutations) needFloats(tree.permutations, need);
 }

@@ -132,14 +132,15 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const cells = recurrentCells(plan);
   const carried = Math.max(0, ...cells.map(cellSize));
   const inner = most(sites, ({ router }) => routerRows(router));
+  const mixed = moeBlocks(plan).some(({ mix }) => mix) ? plan.width : 0;
   const products: Scratch = {
     projected: Math.max(
-      ...[inner, 3 * carried, most(sites, taskLogits)],
+      ...[inner, 3 * carried, mixed, most(sites, taskLogits)],
       2 * most(sites, (site) => constantExperts(site).length),
     ),
-    queries: 3 * carried,
+    queries: Math.max(3 * carried, mixed > 0 ? 2 : 0),
     attended: Math.max(
-      carried,
+      ...[carried, mixed],
       most(sites, ({ router }) => routerCols(router)),
     ),
   };

@@ -1,6 +1,7 @@
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
+import { megatronMoe } from "./hugging_face_megatron.ts";
 import { moePlusPlusFamily } from "./hugging_face_moe_plus_plus.ts";
 import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
@@ -124,6 +125,7 @@ export const families: Readonly<Record<string, Family>> = {
   },
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
+  "megatron-deepspeed-gpt": megatronMoe,
   monet,
   time_moe: timeMoe,
   "MoE++": moePlusPlusFamily,
