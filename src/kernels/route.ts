@@ -1,3 +1,4 @@
+import gateScore from "../../shaders/lib/gate_score.wgsl?raw";
 import gateSigmoid from "../../shaders/lib/gate_sigmoid.wgsl?raw";
 import gateSoftmax from "../../shaders/lib/gate_softmax.wgsl?raw";
 import gateSqrtSoftplus from "../../shaders/lib/gate_sqrt_softplus.wgsl?raw";
@@ -27,8 +28,8 @@ export const ELSEWHERE = 0xfffffffd;
 /** Bytes of a Route: expert, slot, weight. */
 export const ROUTE_BYTES = 12;
 
-/** How a logit becomes an expert's score. */
-export type Gate = "softmax" | "sigmoid" | "sqrt-softplus";
+/** How a logit becomes an expert's score; `score`: it is one, where it is above 0. */
+export type Gate = "softmax" | "sigmoid" | "sqrt-softplus" | "score";
 
 /** Experts in `count` groups of equal size, of which only the best `used` take part. */
 export interface RouteGroups {
@@ -106,6 +107,7 @@ const gates: Record<Gate, string> = {
   softmax: gateSoftmax,
   sigmoid: gateSigmoid,
   "sqrt-softplus": gateSqrtSoftplus,
+  score: gateScore,
 };
 
 const equalWeights = { one: weightOne, "one-over-share": weightOneOverShare } as const;

@@ -22,6 +22,7 @@ export function canAskEarly(plan: ModelPlan): boolean {
   return moeBlocks(plan).every(
     ({ moe: { router }, momentum }) =>
       !router.logits.between &&
+      !router.logits.tree &&
       !router.state &&
       (router.input === "block" || router.input === "before-attention") &&
       !momentum?.isPostNorm,

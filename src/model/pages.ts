@@ -118,7 +118,7 @@ function blockUnits(block: Block): Unit[] {
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   if (block.kind === "feed-forward") {
     const { router } = block.moe ?? {};
-    const { layers: own = [], selectionBias, shape, previous } = router?.logits ?? {};
+    const { layers: own = [], selectionBias, shape, previous, tree } = router?.logits ?? {};
     const layers = router?.input === "token" ? [] : own;
     const constants = block.moe ? constantExperts(block.moe) : [];
     const linears = [
@@ -127,7 +127,10 @@ function blockUnits(block: Block): Unit[] {
       ...baseLinears(block),
     ];
     // Constants in one unit, since one binding reads them.
-    const vectors = [selectionBias, shape?.bias, block.moe?.bias, ...constants.map(({ vector }) => vector)];
+    const vectors = [
+      ...[selectionBias, shape?.bias, tree?.permutations, block.moe?.bias],
+      ...constants.map(({ vector }) => vector),
+    ];
     return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);

@@ -357,6 +357,15 @@ export interface TokenReader {
   readonly norm?: NormSpec | undefined;
 }
 
+/** Binary trees of smooth steps, one leaf for each expert (COMET, Ibrahim et al. 2023); see `tree_gate`. */
+export interface TreeSpec {
+  readonly count: number;
+  /** How wide the step is. */
+  readonly gamma: number;
+  /** [count, experts, experts]: which expert a leaf is, as a matrix for each tree. Absent: leaf j is expert j. */
+  readonly permutations?: TensorInfo | undefined;
+}
+
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
   readonly input: /** What the experts read. */
@@ -388,6 +397,8 @@ export interface RouterSpec {
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
+    /** Of gate `tree`, whose layers are those of the inner nodes and of the leaves. */
+    readonly tree?: TreeSpec | undefined;
     /** What becomes of the logits before the gate: f(l) + bias, bias [experts]. */
     readonly shape?: { readonly function: Pointwise; readonly bias?: TensorInfo | undefined } | undefined;
     /** Divides the logits. */

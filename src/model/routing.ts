@@ -97,7 +97,10 @@ function describe(site: MoeSpec, layer: number): LayerRouting {
     k: { least: 1, most },
     ...(hasShares && { p: { above: 0, most: 1 } }),
     ...(!weights.dropsZeros && { threshold: { least: 0, below: 1 } }),
-    temperature: { least: 1 / EXTREME_TEMPERATURE, most: EXTREME_TEMPERATURE },
+    // What trees give are weights, which sum to 1.
+    ...(logits.gate !== "tree" && {
+      temperature: { least: 1 / EXTREME_TEMPERATURE, most: EXTREME_TEMPERATURE },
+    }),
   };
   const isDecided = input === "given" || input === "draw";
   return {

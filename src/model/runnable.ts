@@ -180,7 +180,7 @@ function needFeedForward({ base, moe, mix }: FeedForwardBlock, need: Need): void
 const INPUTS: readonly string[] = [
   ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
 ];
-const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
+const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus", "tree"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -200,6 +200,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
   needSource(moe, need);
   need(GATES.includes(logits.gate), `a ${logits.gate} router`);
   need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
+  needTree(moe, need);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
   need(!logits.shape || logits.deviation === undefined, "a function of logits beside their deviation");
   const own = cells.length > 0 ? "hidden" : undefined;
@@ -220,6 +221,21 @@ function needMoe(moe: MoeSpec, need: Need): void {
   const hasPageless = table.length > 1;
   need(!weights.first || !(hasPageless || moe.inputScale), "inputs weighed by routes and by the site");
   need(!bias || !hasPageless, "a bias beside experts without pages");
+}
+
+function needTree({ experts, router: { logits, selection, input, tasks } }: MoeSpec, need: Need): void {
+  const { tree, between, previous, selectionBias, deviation, shape, temperature } = logits;
+  need((logits.gate === "tree") === (tree !== undefined), "a gate of trees that are not told");
+  if (!tree) return;
+  need(experts > 1, "a tree of one expert");
+  need(
+    tree.count * experts <= MOST_SHARED,
+    `${tree.count * experts} leaves of trees (at most ${MOST_SHARED})`,
+  );
+  need(selection.rule === "threshold", `${selection.rule} selection by a tree router`);
+  const isPlain = ![between, previous, selectionBias, deviation, shape, temperature].some(Boolean);
+  need(isPlain && !(tasks && !tasks.embedding), `a tree router that is more than trees, fed from ${input}`);
+  if (tree.permutations) needFloats(tree.permutations, need);
 }
 
 /** As `needLinear`, but of any size: what is no whole groups of weights is read as floats. */

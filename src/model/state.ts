@@ -315,8 +315,9 @@ export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec }
   );
 }
 
-/** Of a router of two layers, what lies between them. */
-function routerRows({ logits: { layers, between } }: RouterSpec): number {
+/** Of a router of two layers, what lies between them; of trees, what their nodes and leaves give. */
+function routerRows({ logits: { layers, between, tree } }: RouterSpec): number {
+  if (tree) return layers.reduce((sum, { weight }) => sum + (weight.shape.at(-2) ?? 0), 0);
   return typeof between === "string" ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
 }
 

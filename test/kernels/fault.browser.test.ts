@@ -36,6 +36,7 @@ import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
 import { small_matmul } from "../../src/kernels/small_matmul.ts";
 import { task_input } from "../../src/kernels/task_input.ts";
+import { tree_gate } from "../../src/kernels/tree_gate.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
@@ -257,6 +258,12 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const request = storage(gpu, "request", Uint32Array.of(1, 0, 5));
     const inputs = { embedding: vector(gpu, 32), request, x: floats(gpu, "x", TOKENS * COLS) };
     return { steps: [task_input(gpu, { cols: COLS, size: 32, ...inputs, y, fault })], outputs: [y] };
+  },
+  tree_gate: (gpu, fault) => {
+    const weights = poisoned(gpu, "weights", TOKENS * EXPERTS);
+    const products = floats(gpu, "products", TOKENS * 2 * (2 * EXPERTS - 1));
+    const args = { experts: EXPERTS, trees: 2, gamma: 1, products, weights };
+    return { steps: [tree_gate(gpu, { ...args, fault })], outputs: [weights] };
   },
   product_key_route: (gpu, fault) => {
     const weights = poisoned(gpu, "weights", TOKENS * 2 * 2 * 8);

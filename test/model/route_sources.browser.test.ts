@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { RouteRequest } from "../../src/api.ts";
+import { decodeTrace } from "../../src/experts/trace.ts";
 import { type InlineOptions, loadModelInline } from "../../src/inline.ts";
 import { sharedAdapter } from "../support/adapter.ts";
 import { collect } from "../support/engine.ts";
@@ -44,6 +45,21 @@ test("what other routes left in the cache is not used again, nor what a conversa
   await model.dispose();
 });
 
+test("a tree names as many experts as it reaches", async () => {
+  const adapter = await sharedAdapter();
+  const file = routedModel({ input: "tree", trees: { trees: 1, gamma: 1 } });
+  const model = await loadModelInline([file], {
+    ...{ store: "memory", adapter, memory: { gpuExperts: "0%" }, experts: { trace: true } },
+  });
+  await model.logits(tokens);
+  const { tokens: traced } = decodeTrace(await model.trace());
+  const counts = traced.flatMap(({ routes }) => routes.map((experts) => experts.length));
+  await model.dispose();
+  expect(counts).toHaveLength(3 * tokens.length);
+  expect(Math.min(...counts)).toBe(1);
+  expect(new Set(counts).size).toBeGreaterThan(2);
+});
+
 describe("small models, as float64 has them, and with one slot to the same bits", () => {
   test.each<[string, RoutedOptions, RouteRequest]>([
     ["the layer before", { input: "previous-layer" }, {}],
@@ -59,6 +75,12 @@ describe("small models, as float64 has them, and with one slot to the same bits"
     ],
     ["a draw for each token", { input: "draw" }, { routeSeed: 7 }],
     ["a draw for the sequence", { input: "draw", draws: "sequence" }, {}],
+    ["two trees", { input: "tree", trees: { trees: 2, gamma: 1 } }, {}],
+    [
+      "three trees with a wide step, whose leaves are other experts in each",
+      { input: "tree", trees: { trees: 3, gamma: 4, isPermuted: true } },
+      {},
+    ],
     ["momentum", { momentum: { factor: 0.7, step: 1 } }, {}],
     ["momentum before a norm", { momentum: { factor: 0.7, step: 0.5, isPostNorm: true } }, {}],
     [

@@ -17,6 +17,7 @@ import {
 import { type MomentumOptions, momentum } from "../reference/momentum.ts";
 import { normalBelow } from "../reference/normal.ts";
 import { drawn, namedWeights, siteSeed, withTail } from "../reference/request.ts";
+import { type TreeOptions, treeGate } from "../reference/tree_gate.ts";
 import { type MetadataEntry, type TensorEntry, writeGguf } from "./gguf_writer.ts";
 import { normals, seeded } from "./random.ts";
 
@@ -29,13 +30,15 @@ export const SITES = 3;
 
 export interface RoutedOptions {
   /** Absent: what the experts read. */
-  readonly input?: "previous-layer" | "token" | "task" | "given" | "draw";
+  readonly input?: "previous-layer" | "token" | "task" | "given" | "draw" | "tree";
   /** Experts of a token; of `given` the most a request may name. */
   readonly k?: number;
   readonly tasks?: number;
   /** Elements of a token's or a task's embedding of the router's own. */
   readonly size?: number;
   readonly draws?: "token" | "sequence";
+  /** Of `tree`. */
+  readonly trees?: Pick<TreeOptions, "trees" | "gamma"> & { readonly isPermuted?: boolean };
   readonly momentum?: MomentumOptions & { readonly isPostNorm?: boolean };
   /** Of routers that read what the experts read. */
   readonly rule?: RuleOptions;
@@ -55,7 +58,7 @@ export interface RuleOptions {
 
 type Tensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly values: Float32Array }>;
 
-function tensorsOf({ input, tasks = 1, size = 0, rule }: RoutedOptions): Tensors {
+function tensorsOf({ input, tasks = 1, size = 0, trees, rule }: RoutedOptions): Tensors {
   const random = seeded(77);
   const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
   const add = (name: string, scale: number, shape: readonly number[], mean = 0) => {
@@ -83,6 +86,18 @@ function tensorsOf({ input, tasks = 1, size = 0, rule }: RoutedOptions): Tensors
     if (input === undefined || input === "previous-layer" || input === "task") {
       add(`blk.${l}.ffn_gate_inp`, 0.4, [rows, WIDTH + (input === "task" ? size : 0)]);
     }
+    if (trees) {
+      const router = `blk.${l}.ffn_gate_inp`;
+      // Nodes apart enough that some are decided and others not.
+      add(`${router}_nodes`, trees.gamma / 6, [trees.trees * (EXPERTS - 1), WIDTH]);
+      add(`${router}_leaves`, 0.3, [trees.trees * EXPERTS, WIDTH]);
+      if (trees.isPermuted) {
+        tensors.set(`${router}_order.weight`, {
+          shape: [trees.trees, EXPERTS, EXPERTS],
+          values: rotations(trees.trees, l),
+        });
+      }
+    }
     add(`blk.${l}.ffn_gate_exps`, 0.15, [EXPERTS, HIDDEN, WIDTH]);
     add(`blk.${l}.ffn_up_exps`, 0.15, [EXPERTS, HIDDEN, WIDTH]);
     add(`blk.${l}.ffn_down_exps`, 0.15, [EXPERTS, WIDTH, HIDDEN]);
@@ -96,9 +111,21 @@ function tensorsOf({ input, tasks = 1, size = 0, rule }: RoutedOptions): Tensors
   return tensors;
 }
 
+/** For each tree a matrix that moves leaf j to another expert. */
+function rotations(trees: number, by: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: trees * EXPERTS * EXPERTS }, (_, i) => {
+    const [tree, leaf, expert] = [
+      Math.floor(i / EXPERTS ** 2),
+      Math.floor(i / EXPERTS) % EXPERTS,
+      i % EXPERTS,
+    ];
+    return Number(expert === (leaf + tree + by) % EXPERTS);
+  });
+}
+
 /** The model as a GGUF file. */
 export function routedModel(options: RoutedOptions): File {
-  const { input, k = 2, tasks, size, draws, momentum: moving, rule } = options;
+  const { input, k = 2, tasks, size, draws, trees, momentum: moving, rule } = options;
   const metadata: MetadataEntry[] = [{ key: "general.architecture", type: "string", value: "qwen3moe" }];
   const set = (key: string, type: MetadataEntry["type"], value: unknown, of?: MetadataEntry["type"]) => {
     if (value !== undefined) {
@@ -110,6 +137,7 @@ export function routedModel(options: RoutedOptions): File {
     ...{ "attention.head_count": HEADS, "attention.head_count_kv": KV_HEADS, "attention.key_length": HEAD },
     ...{ "attention.value_length": HEAD, expert_count: EXPERTS, expert_used_count: k },
     ...{ "router.task_count": tasks, "router.embedding_length": size || undefined },
+    ...{ "router.tree_count": trees?.trees },
   })) {
     set(key, "uint32", value);
   }
@@ -117,6 +145,7 @@ export function routedModel(options: RoutedOptions): File {
   set("attention.layer_norm_rms_epsilon", "float32", EPSILON);
   set("router.input", "string", input);
   set("router.draws", "string", draws);
+  set("router.tree_step", "float32", trees?.gamma);
   set("router.rule", "string", rule?.name);
   set("router.top_p", "float32", rule?.p);
   set("router.threshold", "float32", rule?.threshold);
@@ -184,7 +213,7 @@ export function routedLogits(
 /** The experts of every token at a site. */
 function routeOf(
   all: Tensors,
-  { input, k = 2, size = 0, draws, rule }: RoutedOptions,
+  { input, k = 2, size = 0, draws, trees, rule }: RoutedOptions,
   { task = 0, experts: named = [], routeSeed = 0 }: RouteRequest,
   site: number,
   tokens: readonly number[],
@@ -215,6 +244,22 @@ function routeOf(
         tokens.map(() => ids),
         k,
       );
+    }
+    case "tree": {
+      if (!trees) throw new Error("no trees");
+      const product = (part: string) => matmul(own, matrix(all, `blk.${site}.ffn_gate_inp_${part}.weight`));
+      const permutations = trees.isPermuted
+        ? vector(all, `blk.${site}.ffn_gate_inp_order.weight`)
+        : undefined;
+      const weights = treeGate(product("nodes"), product("leaves"), {
+        ...trees,
+        experts: EXPERTS,
+        permutations,
+      });
+      const threshold = { rule: "threshold", least: Number.MIN_VALUE } as const;
+      return route(weights, {
+        ...{ experts: EXPERTS, topK: EXPERTS, limit: threshold, gate: "score", weightRule: "raw" },
+      });
     }
     case "draw": {
       const seed = siteSeed(routeSeed, site);

@@ -72,6 +72,9 @@ const GATES: Readonly<Record<number, { readonly gate: Gate; readonly rule?: "ren
   4: { gate: "sqrt-softplus" },
 };
 
+/** Its scores are weights. */
+const TREE = { gate: "tree", rule: "raw" } as const;
+
 /** What GGUF decoders are made of: the sizes and tensors that nearly all of them have, under the names of llama.cpp. */
 export class Parts {
   readonly reader: FileReader;
@@ -213,7 +216,8 @@ export class Parts {
     const name = `blk.${l}.ffn_gate_inp`;
     const source = isTold ? routeSource(reader, { width, experts, name, isFirst }) : undefined;
     // What a request names or draws has one score, and nothing else has any.
-    const { gate, rule = options.rule } = source?.layers.length === 0 ? { gate: "sigmoid" as const } : gating;
+    const { gate, rule = options.rule } =
+      source?.layers.length === 0 ? { gate: "sigmoid" as const } : source?.tree ? TREE : gating;
     const linear = (part: string, out: number, cols: number): ExpertLinear => ({
       ...this.#expertMatrix(l, part, experts, out, cols),
       bias: reader.optional(`blk.${l}.ffn_${part}_exps.bias`, [experts, out]),
@@ -225,7 +229,7 @@ export class Parts {
       tasks: source?.tasks,
       draws: source?.draws,
       logits: {
-        ...((source && { layers: source.layers }) ??
+        ...((source && { layers: source.layers, tree: source.tree }) ??
           options.logits ?? { layers: [{ ...this.linear(name, experts), scale: undefined }] }),
         gate,
         selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),

@@ -1,4 +1,4 @@
-import type { Linear, Momentum, RouterSpec } from "../plan.ts";
+import type { Linear, Momentum, RouterSpec, TreeSpec } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
 import { routerBlocks } from "./token_reader.ts";
 
@@ -6,6 +6,7 @@ import { routerBlocks } from "./token_reader.ts";
 type RouteSource = Pick<RouterSpec, "input" | "reader" | "tasks" | "draws"> & {
   readonly layers: readonly Linear[];
   readonly selection?: RouterSpec["selection"] | undefined;
+  readonly tree?: TreeSpec | undefined;
 };
 
 /** What a mapping knows of a layer. */
@@ -22,7 +23,8 @@ const MOST_TASKS = 1 << 12;
 
 /**
  * Where `router.input` says that a layer's routes come from, in place of what its family has; undefined without that key.
- * No GGUF file has it: it is for what papers make of a family. Pre-gated MoE, Read-ME, M³ViT, SkillNet, THOR.
+ * No GGUF file has it: it is for what papers make of a family. Pre-gated MoE, Read-ME, M³ViT, SkillNet, THOR. COMET's trees,
+ * `tree`, read what the experts read, as most routers do.
  */
 export function routeSource(reader: FileReader, layer: SourceLayer): RouteSource | undefined {
   const input = reader.text("router.input");
@@ -43,6 +45,8 @@ export function routeSource(reader: FileReader, layer: SourceLayer): RouteSource
       return taskSource(reader, layer, linear);
     case "given":
       return { input, layers: [], selection: { rule: "threshold", threshold: 0.5, kMax: named() } };
+    case "tree":
+      return treeSource(reader, layer, linear);
     case "draw":
       return { input, layers: [], selection: { rule: "top-k", k: 1 }, draws: drawsOf(reader) };
     default:
@@ -75,6 +79,31 @@ function taskSource(
   const size = reader.count("router.embedding_length", 1 << 20);
   const embedding = reader.tensor("task_embd.weight", [count, size]);
   return { input: "task", tasks: { count, embedding }, layers: [linear(name, experts, width + size)] };
+}
+
+const MOST_TREES = 1 << 12;
+/** The least of floats that adapters may not take for 0: weights are above it or 0. */
+const LEAST_WEIGHT = 2 ** -126;
+
+/** Every expert that a tree reaches. */
+function treeSource(
+  reader: FileReader,
+  { experts, width, name }: SourceLayer,
+  linear: MakeLinear,
+): RouteSource {
+  const count = reader.count("router.tree_count", MOST_TREES);
+  const gamma = reader.factor("router.tree_step");
+  if (experts < 2) throw reader.contradiction("a tree has two experts at least", { experts });
+  if (!(gamma > 0)) throw reader.contradiction(`router.tree_step is ${gamma}, not above 0`, { gamma });
+  return {
+    input: "block",
+    layers: [
+      linear(`${name}_nodes`, count * (experts - 1), width),
+      linear(`${name}_leaves`, count * experts, width),
+    ],
+    selection: { rule: "threshold", threshold: LEAST_WEIGHT, kMax: experts },
+    tree: { count, gamma, permutations: reader.optional(`${name}_order.weight`, [count, experts, experts]) },
+  };
 }
 
 function drawsOf(reader: FileReader): "token" | "sequence" {

@@ -131,7 +131,7 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
     resolve: route(gpu, {
       ...{ experts, topK, pageTable, routes, counts, fault },
       logits: siteLogits(build, moe, site),
-      gate: gating.gate as "softmax" | "sigmoid" | "sqrt-softplus",
+      gate: gating.tree ? "score" : (gating.gate as "softmax" | "sigmoid" | "sqrt-softplus"),
       groups:
         selection.rule === "group-limited"
           ? { count: selection.groups, used: selection.groupsUsed, by: selection.by }

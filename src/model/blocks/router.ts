@@ -3,6 +3,7 @@ import type { Pointwise } from "../../kernels/activation.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
 import { small_matmul } from "../../kernels/small_matmul.ts";
+import { tree_gate } from "../../kernels/tree_gate.ts";
 import {
   cellOf,
   cellSize,
@@ -34,11 +35,33 @@ export function routerLogits(build: Build, moe: MoeSpec, site: number): Step[] {
     ];
   }
   const logits = siteLogits(build, moe, site);
+  if (gating.tree) return [...steps, ...treeWeights(build, moe, input, logits)];
   const own = [...steps, ...ownLogits(build, moe.router, site, input, logits)];
   if (!gating.previous) return own;
   return [
     ...own,
     ...multiply(build, [gating.previous], logitsOf(build.state, site - 1), logits, { add: true }),
+  ];
+}
+
+/** The experts' weights in place of logits. No block's own product is needed here. */
+function treeWeights(
+  build: Build,
+  { experts, router }: MoeSpec,
+  input: GPUBuffer,
+  logits: GPUBuffer,
+): Step[] {
+  const { gpu, weights, state } = build;
+  const { layers, tree } = router.logits;
+  if (!tree) return [];
+  const { count: trees, gamma, permutations } = tree;
+  const { projected: products, fault } = state;
+  return [
+    ...multiply(build, layers, input, products),
+    tree_gate(gpu, {
+      ...{ experts, trees, gamma, products, weights: logits, fault },
+      permutations: permutations && weights.vector(permutations.name),
+    }),
   ];
 }
 
