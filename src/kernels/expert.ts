@@ -1,4 +1,7 @@
+import inputWeightOne from "../../shaders/lib/input_weight_one.wgsl?raw";
+import inputWeightRoute from "../../shaders/lib/input_weight_route.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
+import routesGrouped from "../../shaders/lib/routes_grouped.wgsl?raw";
 import tilesDirect from "../../shaders/lib/tiles_direct.wgsl?raw";
 import tilesGrouped from "../../shaders/lib/tiles_grouped.wgsl?raw";
 import type { Constants } from "../gpu/compose.ts";
@@ -62,4 +65,13 @@ export function expertStep(
       grouped ? maxTiles(tokens, topK, experts, tile) : tokens * topK,
     ],
   };
+}
+
+/** What an expert's first product is multiplied by: its route's weight, or nothing. */
+export function inputWeight({
+  weightsFirst = false,
+  grouped,
+}: Pick<PairArgs, "grouped"> & { readonly weightsFirst?: boolean | undefined }): string[] {
+  if (!weightsFirst) return [inputWeightOne];
+  return [inputWeightRoute, ...(grouped ? [routesGrouped] : [])];
 }

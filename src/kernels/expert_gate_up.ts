@@ -1,12 +1,9 @@
 import source from "../../shaders/expert_gate_up.wgsl?raw";
 import dot32 from "../../shaders/lib/dot32.wgsl?raw";
-import inputWeightOne from "../../shaders/lib/input_weight_one.wgsl?raw";
-import inputWeightRoute from "../../shaders/lib/input_weight_route.wgsl?raw";
-import routesGrouped from "../../shaders/lib/routes_grouped.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { type ActivationArgs, activationCode } from "./activation.ts";
-import { expertStep, type PairArgs, type PoolSegment } from "./expert.ts";
+import { expertStep, inputWeight, type PairArgs, type PoolSegment } from "./expert.ts";
 import { dequantOf, type PageMatrix, pageMatrixCode } from "./matrix.ts";
 import { makeStep } from "./step.ts";
 
@@ -26,7 +23,7 @@ export interface ExpertGateUpArgs extends PairArgs, ActivationArgs {
 
 /** hidden = activation(gate·x, up·x), plainly silu(gate·x) · (up·x), for pairs whose expert lies in one pool segment. */
 export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
-  const { segment, pageBytes, gate, up, weightsFirst = false, x, hidden } = args;
+  const { segment, pageBytes, gate, up, x, hidden } = args;
   const activation = activationCode(args);
   const shared = expertStep(gpu, segment, pageBytes, gate.rows, gate.cols, 1, args);
   return makeStep(gpu, {
@@ -38,10 +35,9 @@ export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
       dot32,
       pageMatrixCode("gate", gate),
       pageMatrixCode("up", up),
-      activation.snippet,
+      ...activation.snippets,
       ...shared.snippets,
-      weightsFirst ? inputWeightRoute : inputWeightOne,
-      ...(weightsFirst && args.grouped ? [routesGrouped] : []),
+      ...inputWeight(args),
     ],
     buffers: { ...shared.buffers, routes: args.routes, x, hidden },
     fault: args.fault,

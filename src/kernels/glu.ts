@@ -27,7 +27,7 @@ export function glu(gpu: Gpu, args: GluArgs): Step {
     label: "glu",
     source,
     constants: { LANES, ROWS: rows, GATED: gated, SINGLE: single, ...activation.constants },
-    snippets: [activation.snippet],
+    snippets: activation.snippets,
     buffers: { gu, h },
     fault,
     grid: (tokens) => [Math.ceil(rows / LANES), tokens],

@@ -1,4 +1,5 @@
 import dot32 from "../../shaders/lib/dot32.wgsl?raw";
+import epilogueActivation from "../../shaders/lib/epilogue_activation.wgsl?raw";
 import epilogueAdd from "../../shaders/lib/epilogue_add.wgsl?raw";
 import epilogueSoftcap from "../../shaders/lib/epilogue_softcap.wgsl?raw";
 import epilogueStore from "../../shaders/lib/epilogue_store.wgsl?raw";
@@ -8,6 +9,7 @@ import splitsWorkgroup from "../../shaders/lib/splits_workgroup.wgsl?raw";
 import source from "../../shaders/matmul.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
+import { activationCode, type Pointwise } from "./activation.ts";
 import { dequantOf, type MatrixPiece, stackCode, stacksOf } from "./matrix.ts";
 import { makeStep, type Stoppable } from "./step.ts";
 
@@ -28,14 +30,15 @@ export interface MatmulArgs extends Stoppable {
   readonly scale?: number;
   /** What is stored is cap · tanh(y / cap), after all scales. */
   readonly softcap?: number | undefined;
+  /** What is stored is a function of y, after all scales. Not with `add` or `softcap`. */
+  readonly activation?: Pointwise | undefined;
 }
 
 const LANES = 64;
 
 /** y = x·Wᵀ: one step for each buffer and weight type among the matrices. */
 export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
-  const { matrices, x, y, tile, add = false, scalesBias = false, scale = 1, softcap, fault } = args;
-  const epilogue = softcap !== undefined ? [safeTanh, epilogueSoftcap] : [add ? epilogueAdd : epilogueStore];
+  const { matrices, x, y, tile, scalesBias = false, scale = 1, softcap, fault } = args;
   const outCols = matrices.reduce((sum, { rows }) => sum + rows, 0);
   // One token is too little work for wide hardware with a lane per row: share rows there.
   const splits = tile > 1 || gpu.software ? 1 : 4;
@@ -62,11 +65,17 @@ export function matmul(gpu: Gpu, args: MatmulArgs): Step[] {
         dot32,
         stackCode(stack, type, cols),
         splits === 1 ? splitsOne : splitsWorkgroup,
-        ...epilogue,
+        ...epilogueOf(args),
       ],
       buffers: { weights: buffer, x, y },
       fault,
       grid: (tokens) => [Math.ceil(rows / 2 / rowLanes), Math.ceil(tokens / tile)],
     }),
   );
+}
+
+function epilogueOf({ softcap, activation, add = false }: MatmulArgs): readonly string[] {
+  if (softcap !== undefined) return [safeTanh, epilogueSoftcap];
+  if (activation) return [...activationCode({ activation }).snippets, epilogueActivation];
+  return [add ? epilogueAdd : epilogueStore];
 }

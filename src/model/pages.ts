@@ -6,6 +6,7 @@ import { mixerOf } from "./blocks/mixer.ts";
 import {
   type Block,
   type ExpertSpec,
+  expertLinears,
   type FeedForwardBlock,
   type Linear,
   type ModelPlan,
@@ -102,11 +103,10 @@ function blockUnits(block: Block): Unit[] {
   return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
 }
 
-/** Matrices of what is always on: gate and up and the gate over both, then down. */
+/** Matrices of what is always on: gate and up and the gate over it all, then down. */
 function baseLinears({ base }: FeedForwardBlock): Linear[] {
-  if (base?.expert.kind !== "gated") return [];
-  const { gate, up, down } = base.expert;
-  return [gate, up, ...(base.gate ? [base.gate] : []), down];
+  const linears = base ? expertLinears(base.expert) : [];
+  return [...linears.slice(0, -1), ...(base?.gate ? [base.gate] : []), ...linears.slice(-1)];
 }
 
 /** Parts of each page of a group: units in order, a new page where the next would make it too large. */
@@ -176,8 +176,7 @@ function rowsOfPiece(matrix: TensorInfo, vectors: readonly TensorInfo[]): number
 
 /** One expert's matrices, each with its scale and its bias behind it, out of the stacked tensors. */
 function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePart[] {
-  if (spec.kind !== "gated") throw new Error(`${spec.kind} experts have no page`);
-  const parts = [spec.gate, spec.up, spec.down].flatMap(({ weight, scale, bias }) => {
+  const parts = expertLinears(spec).flatMap(({ weight, scale, bias }) => {
     const [rows = 1, cols = 1] = weight.shape.slice(-2);
     const { slices } = weight;
     const matrix = slices

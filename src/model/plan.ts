@@ -1,4 +1,4 @@
-import type { Activation } from "../kernels/activation.ts";
+import type { Activation, Pointwise } from "../kernels/activation.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 
 /**
@@ -222,7 +222,7 @@ export type ExpertSpec =
     }
   | {
       readonly kind: "two-matrix";
-      readonly activation: Activation;
+      readonly activation: Pointwise;
       readonly up: ExpertLinear;
       readonly down: ExpertLinear;
     }
@@ -276,7 +276,7 @@ export interface RouterSpec {
   readonly logits: {
     /** Applied in order: one matrix, or two with a function between. */
     readonly layers: readonly Linear[];
-    readonly between?: "tanh" | "normalise" | RecurrentCell | undefined;
+    readonly between?: Pointwise | RecurrentCell | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree" | "product-key";
     readonly temperature?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
@@ -337,4 +337,10 @@ export function cellOf({ router }: MoeSpec): RecurrentCell[] {
 /** Elements of its state. */
 export function cellSize({ state }: RecurrentCell): number {
   return state[0]?.weight.shape.at(-1) ?? 0;
+}
+
+/** Matrices of an expert in the order they are used; none where it has no kernel. */
+export function expertLinears(spec: ExpertSpec): ExpertLinear[] {
+  if (spec.kind === "gated") return [spec.gate, spec.up, spec.down];
+  return spec.kind === "two-matrix" ? [spec.up, spec.down] : [];
 }

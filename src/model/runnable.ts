@@ -7,6 +7,7 @@ import {
   type Block,
   cellOf,
   type ExpertSpec,
+  expertLinears,
   type FeedForwardBlock,
   type Linear,
   type ModelPlan,
@@ -149,8 +150,8 @@ function needMoe(moe: MoeSpec, need: Need): void {
   need(INPUTS.includes(input), `a router fed from ${input}`);
   const cells = cellOf(moe);
   need(
-    logits.layers.length === 1 + cells.length && typeof logits.between !== "string",
-    "a router of several layers",
+    logits.layers.length === (logits.between === undefined ? 1 : 2),
+    `a router of ${logits.layers.length} layers`,
   );
   need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
   need(RULES.includes(selection.rule), `${selection.rule} selection`);
@@ -167,7 +168,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {
-  need(spec.kind === "gated", `${spec.kind} experts`);
-  if (spec.kind !== "gated") return;
-  for (const linear of [spec.gate, spec.up, spec.down]) needLinear(linear, need);
+  const linears = expertLinears(spec);
+  need(linears.length > 0, `${spec.kind} experts`);
+  for (const linear of linears) needLinear(linear, need);
 }

@@ -14,6 +14,7 @@ import {
   type MoeSpec,
   maxRoutes,
   type RopeSpec,
+  type RouterSpec,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -115,7 +116,12 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const most = <T>(items: readonly T[], size: (item: T) => number) => Math.max(1, ...items.map(size));
   const cells = recurrentCells(plan);
   const carried = Math.max(0, ...cells.map(cellSize));
-  const products: Scratch = { projected: 3 * carried, queries: 3 * carried, attended: carried };
+  const inner = most(sites, ({ router }) => routerRows(router));
+  const products: Scratch = {
+    projected: Math.max(inner, 3 * carried),
+    queries: 3 * carried,
+    attended: carried,
+  };
   const scratch = (of: keyof Scratch) =>
     Math.max(
       products[of],
@@ -250,6 +256,11 @@ export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec }
       block.kind === "feed-forward" && block.moe ? [{ ...block, moe: block.moe }] : [],
     ),
   );
+}
+
+/** Of a router of two layers, what lies between them. */
+function routerRows({ logits: { layers, between } }: RouterSpec): number {
+  return typeof between === "string" ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
 }
 
 function hiddenSize({ table }: MoeSpec): number {

@@ -21,9 +21,8 @@ interface Placed {
 export interface SiteWeights {
   readonly pageBytes: number;
   readonly segments: readonly PoolSegment[];
-  readonly gate: PageMatrix;
-  readonly up: PageMatrix;
-  readonly down: PageMatrix;
+  /** Of an expert, in the order they are used. */
+  readonly matrices: readonly PageMatrix[];
   /** This site's row of the page table. */
   readonly pageTable: GPUBufferBinding;
 }
@@ -140,8 +139,7 @@ export class Weights implements ExpertSlots {
     this.#gpu.upload(this.#pageTable, offset, Uint32Array.of(site));
     const size = SITE_BYTES + 4 * pages.length;
     const pageTable = { buffer: this.#pageTable, offset, size };
-    const [gate, up, down] = pageMatrices(parts) as [PageMatrix, PageMatrix, PageMatrix];
-    return { pageBytes, segments, gate, up, down, pageTable };
+    return { pageBytes, segments, matrices: pageMatrices(parts), pageTable };
   }
 }
 

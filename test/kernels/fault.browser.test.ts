@@ -10,6 +10,7 @@ import { delta_net_norm } from "../../src/kernels/delta_net_norm.ts";
 import { embed } from "../../src/kernels/embed.ts";
 import { expert_down } from "../../src/kernels/expert_down.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
+import { expert_up } from "../../src/kernels/expert_up.ts";
 import { gate_heads } from "../../src/kernels/gate_heads.ts";
 import { glu } from "../../src/kernels/glu.ts";
 import { group, maxTiles } from "../../src/kernels/group.ts";
@@ -72,6 +73,16 @@ function gateUp(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
   const hidden = poisoned(gpu, "hidden", TOKENS * TOP_K * shape.rows);
   const x = floats(gpu, "x", TOKENS * COLS);
   return { steps: [expert_gate_up(gpu, { ...args, gate, up, x, hidden, fault })], outputs: [hidden] };
+}
+
+function up(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
+  const { placed, ...args } = expertArgs(gpu, [{ type: "F32", rows: 40, cols: COLS }], tile);
+  const hidden = poisoned(gpu, "hidden", TOKENS * TOP_K * 40);
+  const x = floats(gpu, "x", TOKENS * COLS);
+  return {
+    steps: [expert_up(gpu, { ...args, up: placed[0] as PageMatrix, x, hidden, fault })],
+    outputs: [hidden],
+  };
 }
 
 function down(gpu: Gpu, fault: GPUBuffer | undefined, tile?: number): Run {
@@ -217,6 +228,8 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
   },
   "expert_gate_up pair by pair": gateUp,
   "expert_gate_up grouped": (gpu, fault) => gateUp(gpu, fault, 2),
+  "expert_up pair by pair": up,
+  "expert_up grouped": (gpu, fault) => up(gpu, fault, 2),
   "expert_down pair by pair": down,
   "expert_down grouped": (gpu, fault) => down(gpu, fault, 2),
   combine: (gpu, fault) => {

@@ -57,6 +57,9 @@ onGpu("glu", (gpu) => {
   test.each<[Activation, { limit?: number; alpha?: number }]>([
     ["silu", {}],
     ["gelu", {}],
+    ["gelu-erf", {}],
+    ["sigmoid", {}],
+    ["tanh", {}],
     ["relu", {}],
     ["relu-squared", {}],
     ["swiglu-oai", {}],
@@ -76,22 +79,25 @@ onGpu("glu", (gpu) => {
     }
   });
 
-  test.each<Activation>(["silu", "gelu", "relu", "relu-squared"])("one matrix, %s", async (activation) => {
-    for (const gated of [false, true]) {
-      const [rows, tokens] = [70, 3];
-      const stride = rows + (gated ? 1 : 0);
-      const up = normals(seeded(rows), tokens * stride, 4);
-      const h = poisoned(gpu(), "h", tokens * rows);
-      const args = { rows, gated, activation, single: true, gu: storage(gpu(), "gu", up), h };
-      await runSteps(gpu(), [glu(gpu(), args)], { tokens });
-      const expected = Float64Array.from({ length: tokens * rows }, (_, i) => {
-        const start = Math.floor(i / rows) * stride;
-        const whole = gated ? 1 / (1 + Math.exp(-(up[start + rows] as number))) : 1;
-        return activate({ activation }, up[start + (i % rows)] as number, 1) * whole;
-      });
-      expectClose(await outputFloats(gpu(), h, tokens * rows), expected, TOLERANCE);
-    }
-  });
+  test.each<Activation>(["silu", "gelu", "gelu-erf", "relu", "relu-squared"])(
+    "one matrix, %s",
+    async (activation) => {
+      for (const gated of [false, true]) {
+        const [rows, tokens] = [70, 3];
+        const stride = rows + (gated ? 1 : 0);
+        const up = normals(seeded(rows), tokens * stride, 4);
+        const h = poisoned(gpu(), "h", tokens * rows);
+        const args = { rows, gated, activation, single: true, gu: storage(gpu(), "gu", up), h };
+        await runSteps(gpu(), [glu(gpu(), args)], { tokens });
+        const expected = Float64Array.from({ length: tokens * rows }, (_, i) => {
+          const start = Math.floor(i / rows) * stride;
+          const whole = gated ? 1 / (1 + Math.exp(-(up[start + rows] as number))) : 1;
+          return activate({ activation }, up[start + (i % rows)] as number, 1) * whole;
+        });
+        expectClose(await outputFloats(gpu(), h, tokens * rows), expected, TOLERANCE);
+      }
+    },
+  );
 
   test("gates far from 0", async () => {
     const gu = Float32Array.of(-200, 200, 3, 5, -200);

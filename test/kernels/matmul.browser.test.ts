@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
+import type { Pointwise } from "../../src/kernels/activation.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
 import type { MatrixPiece } from "../../src/kernels/matrix.ts";
 import type { TensorType } from "../../src/quant/formats.ts";
 import { runnableTypes } from "../../src/quant/layout.ts";
-import { matmul as reference } from "../reference/index.ts";
+import { activate, matmul as reference } from "../reference/index.ts";
 import {
   expectClose,
   guarded,
@@ -35,12 +36,13 @@ interface Case {
   readonly tokens: number;
   readonly tile: number;
   readonly add?: boolean;
+  readonly activation?: Pointwise;
 }
 
 onGpu(
   "matmul",
   (gpu) => {
-    async function multiplied({ parts, cols, tokens, tile, add = false }: Case) {
+    async function multiplied({ parts, cols, tokens, tile, add = false, activation }: Case) {
       const random = seeded(cols + tokens);
       const rows = parts.reduce((sum, part) => sum + part.rows, 0);
       const padded = Math.ceil(tokens / tile) * tile;
@@ -71,9 +73,10 @@ onGpu(
         return { ...piece, buffer: buffers[parts[i]?.page ?? 0] as GPUBuffer };
       });
       const y = add ? guarded(gpu(), "y", residual) : poisoned(gpu(), "y", tokens * rows);
-      const steps = matmul(gpu(), { matrices, x: storage(gpu(), "x", x), y, tile, add });
+      const steps = matmul(gpu(), { matrices, x: storage(gpu(), "x", x), y, tile, add, activation });
       await runSteps(gpu(), steps, { tokens });
-      expectClose(await outputFloats(gpu(), y, tokens * rows), expected, TOLERANCE);
+      const finished = activation ? expected.map((value) => activate({ activation }, value, 1)) : expected;
+      expectClose(await outputFloats(gpu(), y, tokens * rows), finished, TOLERANCE);
       return steps.length;
     }
 
@@ -112,6 +115,16 @@ onGpu(
           { type: "Q4_0", rows: 9 },
         ];
         expect(await multiplied({ parts, cols: 128, tokens, tile })).toBe(1);
+      });
+
+      test.each<Pointwise>(["tanh", "gelu-erf", "sigmoid"])("%s of the products", async (activation) => {
+        await multiplied({
+          parts: [{ type: "F32", rows: 70, bias: true }],
+          cols: 64,
+          tokens,
+          tile,
+          activation,
+        });
       });
 
       test("several types and buffers, out of order", async () => {

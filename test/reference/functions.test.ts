@@ -7,6 +7,7 @@ import {
   gateHeads,
   layernorm,
   matmul,
+  normalBelow,
   rmsnorm,
   rope,
   ropeTable,
@@ -35,6 +36,13 @@ test("layernorm takes the mean off runs as long as the weight", () => {
   expectClose(layernorm([1, 3, 15, 11], [1, 10], 0), [-1, 10, 1, -10]);
   expectClose(layernorm([5, 5], [2, 2], 1e-6), [0, 0]);
   expectClose(layernorm([0, 4], [1, 1], 12), [-0.5, 0.5]);
+});
+
+test("the normal distribution, where its two formulas meet and far out", () => {
+  expect(normalBelow(0)).toBe(0.5);
+  expect(normalBelow(1.959963984540054)).toBeCloseTo(0.975, 14);
+  expect(normalBelow(-2.8284271) - normalBelow(-2.8284272)).toBeCloseTo(7.306e-10, 12);
+  expect(normalBelow(-6) / 9.865876450376981e-10).toBeCloseTo(1, 12);
 });
 
 test("matmul scales the product, then adds bias and residual", () => {

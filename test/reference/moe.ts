@@ -1,5 +1,6 @@
 import { softmax } from "./attention.ts";
 import { at, dot, type Values } from "./dense.ts";
+import { normalBelow } from "./normal.ts";
 
 /**
  * What a chosen expert's output is multiplied by: its score divided by the sum over the chosen (`renorm`), the score
@@ -130,7 +131,16 @@ export interface ExpertMatrix {
 
 /** A gated linear unit's function of gate and up, with what it takes besides. */
 export interface ActivationRule {
-  readonly activation?: "silu" | "gelu" | "relu" | "relu-squared" | "swiglu-oai" | undefined;
+  readonly activation?:
+    | "silu"
+    | "gelu"
+    | "gelu-erf"
+    | "relu"
+    | "relu-squared"
+    | "sigmoid"
+    | "tanh"
+    | "swiglu-oai"
+    | undefined;
   readonly limit?: number | undefined;
   readonly alpha?: number | undefined;
 }
@@ -145,6 +155,12 @@ export function activate(rule: ActivationRule, gate: number, up: number): number
       return gate * sigmoid(gate) * up;
     case "gelu":
       return 0.5 * gate * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (gate + 0.044715 * gate ** 3))) * up;
+    case "gelu-erf":
+      return gate * normalBelow(gate) * up;
+    case "sigmoid":
+      return sigmoid(gate) * up;
+    case "tanh":
+      return Math.tanh(gate) * up;
     case "relu":
       return Math.max(gate, 0) * up;
     case "relu-squared":
@@ -177,6 +193,21 @@ export function expertGateUp(
     }
   }
   return out;
+}
+
+/** f(up·x) of each chosen expert of two matrices, f by the rule. As `expertGateUp`. */
+export function expertUp(
+  x: Values,
+  up: ExpertMatrix,
+  experts: Values,
+  rule: ActivationRule & { readonly weights?: Values | undefined } = {},
+): Float64Array {
+  const topK = (experts.length * up.cols) / x.length;
+  return Float64Array.from({ length: experts.length * up.rows }, (_, i) => {
+    const c = Math.floor(i / up.rows);
+    const weight = rule.weights ? at(rule.weights, c) : 1;
+    return activate(rule, expertRow(up, at(experts, c), i % up.rows, x, Math.floor(c / topK), weight), 1);
+  });
 }
 
 /** down·h of each chosen expert. h [tokens, topK, cols], experts [tokens, topK] → [tokens, topK, rows]. */

@@ -1,12 +1,22 @@
+import type { Gpu } from "../../gpu/gpu.ts";
 import type { Step } from "../../gpu/program.ts";
 import { combine } from "../../kernels/combine.ts";
 import { expert_down } from "../../kernels/expert_down.ts";
 import { expert_gate_up } from "../../kernels/expert_gate_up.ts";
+import { type ExpertUpArgs, expert_up } from "../../kernels/expert_up.ts";
 import { glu } from "../../kernels/glu.ts";
 import { group } from "../../kernels/group.ts";
 import { matmul } from "../../kernels/matmul.ts";
+import type { PageMatrix } from "../../kernels/matrix.ts";
 import { type RouteLimit, route } from "../../kernels/route.ts";
-import { type FeedForwardBlock, type MoeSpec, maxRoutes, type RouterSpec } from "../plan.ts";
+import {
+  type ExpertSpec,
+  expertLinears,
+  type FeedForwardBlock,
+  type MoeSpec,
+  maxRoutes,
+  type RouterSpec,
+} from "../plan.ts";
 import { routeStride } from "../state.ts";
 import type { SiteWeights } from "../weights.ts";
 import { addTo, type Build, normalise, type Sum } from "./build.ts";
@@ -49,7 +59,7 @@ function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
 function sparse(build: Build, moe: MoeSpec, site: number) {
   const { experts, router, table, bias } = moe;
   const { gpu, plan, weights, state, sizes, gates, chunk, tile } = build;
-  const { pageBytes, segments, gate, up, down, pageTable } = weights.sites[site] as SiteWeights;
+  const { pageBytes, segments, matrices, pageTable } = weights.sites[site] as SiteWeights;
   const { normed, routerLogits: logits, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
   const { selection, logits: gating } = router;
   const topK = maxRoutes(router, experts);
@@ -57,9 +67,8 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
   const routes = { buffer: state.routes, offset: site * stride, size: stride };
   const grouped = tile > 1 ? { size: tile, tiles, pairs } : undefined;
   const pool = { pageBytes, topK, experts, routes, grouped, fault };
-  const spec = table[0]?.spec;
-  const activation = spec?.kind === "gated" ? spec.activation : undefined;
   const isFirst = router.weights.first ?? false;
+  const down = matrices.at(-1) as PageMatrix;
   return {
     router: [
       ...routerLogits(build, moe, site),
@@ -83,15 +92,9 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
         ? [group(gpu, { experts, topK, tile, maxTokens: chunk, routes, counts, tiles, pairs, fault })]
         : []),
       ...segments.map((segment) =>
-        expert_gate_up(gpu, {
+        intoHidden(gpu, table[0]?.spec, matrices, {
           ...pool,
-          segment,
-          gate,
-          up,
-          activation,
-          weightsFirst: isFirst,
-          x: normed,
-          hidden,
+          ...{ segment, weightsFirst: isFirst, x: normed, hidden },
         }),
       ),
       ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
@@ -105,25 +108,42 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
   };
 }
 
+type IntoHidden = Omit<ExpertUpArgs, "up" | "activation">;
+
+/** An expert's first product: of gate and up, or of up alone. */
+function intoHidden(
+  gpu: Gpu,
+  spec: ExpertSpec | undefined,
+  matrices: readonly PageMatrix[],
+  args: IntoHidden,
+): Step {
+  const [first, second] = matrices as [PageMatrix, PageMatrix];
+  if (spec?.kind === "two-matrix") return expert_up(gpu, { ...args, activation: spec.activation, up: first });
+  const activation = spec?.kind === "gated" ? spec.activation : undefined;
+  return expert_gate_up(gpu, { ...args, activation, gate: first, up: second });
+}
+
 /** Where the number of a token's experts varies, what ends them. */
 function limitOf({ selection }: RouterSpec): RouteLimit | undefined {
   if (selection.rule === "top-p") return { rule: "top-p", least: selection.p };
   return selection.rule === "threshold" ? { rule: "threshold", least: selection.threshold } : undefined;
 }
 
-/** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n). */
+/** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n), or without gate. */
 function always({ gpu, weights, state, tile }: Build, { base }: FeedForwardBlock, sum: Sum): Step[] {
-  if (base?.expert.kind !== "gated") return [];
-  const { gate, up, down, activation } = base.expert;
+  const { expert } = base ?? {};
+  if (expert?.kind !== "gated" && expert?.kind !== "two-matrix") return [];
+  const { up, down, activation } = expert;
   const { normed, gateUp, hidden, fault } = state;
-  const linears = [gate, up, ...(base.gate ? [base.gate] : [])];
+  const linears = [...expertLinears(expert).slice(0, -1), ...(base?.gate ? [base.gate] : [])];
   return [
     ...matmul(gpu, {
       ...{ matrices: linears.flatMap((w) => weights.matrix(w)), x: normed, y: gateUp },
       ...{ scalesBias: up.scalesBias, tile, fault },
     }),
     glu(gpu, {
-      ...{ rows: up.weight.shape.at(-2) ?? 0, gated: base.gate !== undefined, activation },
+      ...{ rows: up.weight.shape.at(-2) ?? 0, gated: base?.gate !== undefined, activation },
+      single: expert.kind === "two-matrix",
       ...{ gu: gateUp, h: hidden, fault },
     }),
     ...matmul(gpu, {

@@ -1,4 +1,5 @@
 import type { Step } from "../../gpu/program.ts";
+import type { Pointwise } from "../../kernels/activation.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
 import { cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
@@ -13,8 +14,16 @@ export function routerLogits(build: Build, { router }: MoeSpec, site: number): S
   const { layers, between } = router.logits;
   const { x, normed, routerLogits: logits } = build.state;
   const input = router.input === "before-attention" ? x : normed;
-  if (typeof between !== "object") return multiply(build, layers, input, logits);
+  if (between === undefined) return multiply(build, layers, input, logits);
   const [into, ...outOf] = layers;
+  if (typeof between === "string") {
+    // No block's own product is needed here.
+    const { projected } = build.state;
+    return [
+      ...multiply(build, [into as Linear], input, projected, between),
+      ...multiply(build, outOf, projected, logits),
+    ];
+  }
   return [
     ...advance(build, between, into as Linear, input, site),
     ...multiply(build, outOf, carried(build).state, logits),
@@ -45,12 +54,14 @@ function carried({ state }: Build) {
   return state.carried;
 }
 
-/** y = W·x, the rows of `linears` stacked. */
+/** y = activation(W·x), the rows of `linears` stacked. */
 function multiply(
   { gpu, weights, state, tile }: Build,
   linears: readonly Linear[],
   x: GPUBuffer,
   y: GPUBuffer,
+  activation?: Pointwise,
 ): Step[] {
-  return matmul(gpu, { matrices: linears.flatMap((w) => weights.matrix(w)), x, y, tile, fault: state.fault });
+  const matrices = linears.flatMap((w) => weights.matrix(w));
+  return matmul(gpu, { matrices, x, y, tile, activation, fault: state.fault });
 }
