@@ -170,9 +170,11 @@ export interface ExpertActivity {
   readonly sites: readonly SiteActivity[];
 }
 
-/** The experts of one layer; each list is by expert. */
+/** The experts of one block; each list is by expert. */
 export interface SiteActivity {
   readonly layer: number;
+  /** What they are part of: a layer may have experts in both. */
+  readonly block: "attention" | "feed-forward";
   /** Times a token was routed to it. */
   readonly uses: readonly number[];
   /** Times a token had to wait for it. */

@@ -26,6 +26,7 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
+import { type SitePlace, sitePlaces } from "./model/plan.ts";
 import { requireToken } from "./model/runner.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
@@ -185,13 +186,11 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const layers = plan.layers.flatMap(({ blocks }, layer) =>
-      blocks.some((block) => block.kind === "feed-forward" && block.moe) ? [layer] : [],
-    );
+    const places = sitePlaces(plan);
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
-      layer: layers[site] ?? site,
+      ...(places[site] as SitePlace),
       isResident: counts.uses.map((_, expert) => stream.isThere(site, expert)),
     }));
     return { tokens: activity.tokens, sites };

@@ -4,10 +4,11 @@ import { embed } from "../kernels/embed.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { type Build, normArgs } from "./blocks/build.ts";
-import { feedForward } from "./blocks/feed_forward.ts";
+import { expertAttention } from "./blocks/expert_attention_site.ts";
+import { type BlockSteps, feedForward } from "./blocks/feed_forward.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import { nextGates } from "./next_gates.ts";
-import type { LayerPlan, ModelPlan } from "./plan.ts";
+import type { Block, LayerPlan, ModelPlan } from "./plan.ts";
 import type { State, StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
@@ -84,13 +85,21 @@ export function buildPrograms(
   };
 }
 
-/** Appends a layer's blocks, and its site if it has one. A router fed from before the attention runs before all. */
+function blockSteps(build: Build, block: Block, site: number): BlockSteps {
+  if (block.kind === "feed-forward") return feedForward(build, block, site);
+  const before = mixerOf(block).steps(build, block);
+  if (block.kind === "expert-attention") return { early: [], ...expertAttention(build, block, before, site) };
+  return { before, early: [], experts: [], after: [] };
+}
+
+/** Appends a layer's blocks, and its sites if it has any. A router fed from before the attention runs before all. */
 function addLayer(build: Build, { blocks }: LayerPlan, steps: Step[], sites: SiteSteps[]): void {
-  const parts = blocks.map((block) =>
-    block.kind === "feed-forward"
-      ? feedForward(build, block, sites.length)
-      : { before: mixerOf(block).steps(build, block), early: [], experts: [], after: [] },
-  );
+  let site = sites.length;
+  const parts = blocks.map((block) => {
+    const part = blockSteps(build, block, site);
+    if (part.experts.length > 0) site += 1;
+    return part;
+  });
   for (const { early } of parts) steps.push(...early);
   const early = parts.some((part) => part.early.length > 0) ? steps.length - 1 : undefined;
   for (const { before, experts, after } of parts) {

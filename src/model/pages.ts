@@ -10,6 +10,7 @@ import {
   type FeedForwardBlock,
   type Linear,
   type ModelPlan,
+  moeOf,
   type NormSpec,
   recurrentCells,
   ropeSpecs,
@@ -50,12 +51,14 @@ export function planPages(plan: ModelPlan): ModelPages {
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
     for (const block of blocks) {
-      if (block.kind !== "feed-forward" || !block.moe) continue;
-      const { table, experts } = block.moe;
+      const moe = moeOf(block);
+      if (!moe) continue;
+      const { table, experts } = moe;
+      const kind = block.kind === "feed-forward" ? "expert" : "attention expert";
       sites.push(
         table.flatMap(({ first, count, spec }) =>
           Array.from({ length: count }, (_, i) =>
-            add(`layer ${l} expert ${first + i}`, expertParts(spec, first + i, experts)),
+            add(`layer ${l} ${kind} ${first + i}`, expertParts(spec, first + i, experts)),
           ),
         ),
       );
@@ -94,13 +97,15 @@ function normVectors(norm: NormSpec | undefined): (TensorInfo | undefined)[] {
 function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
+  const moe = moeOf(block);
+  const { layers = [], selectionBias, cosine } = moe?.router.logits ?? {};
+  const routing = [selectionBias, moe?.bias, cosine?.centroids, cosine?.temperature?.tensor];
   if (block.kind === "feed-forward") {
-    const { layers = [], selectionBias } = block.moe?.router.logits ?? {};
-    const linears = [...layers, ...baseLinears(block)];
-    return [...norms, vectorUnit([selectionBias, block.moe?.bias]), ...linears.map(linearUnit)];
+    return [...norms, vectorUnit(routing), ...[...layers, ...baseLinears(block)].map(linearUnit)];
   }
   const mixer = mixerOf(block);
-  return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
+  const linears = [...mixer.linears(block), ...layers];
+  return [...norms, vectorUnit([...mixer.vectors(block), ...routing]), ...linears.map(linearUnit)];
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */

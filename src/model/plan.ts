@@ -37,7 +37,12 @@ export interface LayerPlan {
 
 /** A block that mixes tokens, or one that does not. */
 export type Block = MixerBlock | FeedForwardBlock;
-export type MixerBlock = AttentionBlock | LatentAttentionBlock | ShortConvolutionBlock | DeltaNetBlock;
+export type MixerBlock =
+  | AttentionBlock
+  | ExpertAttentionBlock
+  | LatentAttentionBlock
+  | ShortConvolutionBlock
+  | DeltaNetBlock;
 
 /** y = (x·Wᵀ) · scale + bias */
 export interface Linear {
@@ -121,6 +126,22 @@ export interface AttentionBlock extends Branch {
   readonly window?: WindowSpec | undefined;
   /** [heads], a logit per head that takes part in the softmax and adds nothing. */
   readonly sinks?: TensorInfo | undefined;
+}
+
+/**
+ * Attention whose queries and outputs are experts (ModuleFormer): each chosen one asks with heads of its own, over keys
+ * and values that all share. Positions are not told; weights of keys break a stick, the newest first.
+ */
+export interface ExpertAttentionBlock extends Branch {
+  readonly kind: "expert-attention";
+  /** Of each expert, and of the keys and values. */
+  readonly heads: number;
+  readonly headSize: number;
+  /** [heads · headSize, width] each; absent: what the block reads is its own key and value, of one head. */
+  readonly keyValue?: { readonly k: Linear; readonly v: Linear } | undefined;
+  /** Multiplies q·k. */
+  readonly scale: number;
+  readonly moe: MoeSpec;
 }
 
 export interface WindowSpec {
@@ -236,7 +257,7 @@ export type ExpertSpec =
     }
   | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
   | { readonly kind: "product-key"; readonly tensors: Readonly<Record<string, TensorInfo>> }
-  | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
+  | { readonly kind: "attention"; readonly q: ExpertLinear; readonly output: ExpertLinear };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */
 export interface ExpertTable {
@@ -262,6 +283,17 @@ export interface RecurrentCell {
   readonly state: readonly Linear[];
 }
 
+/** factor · e^temperature · cos(z, centroid), of each expert. */
+export interface CosineSpec {
+  /** [experts, length of z] */
+  readonly centroids: TensorInfo;
+  readonly factor: number;
+  /** [1]; no more than `most` counts of it. */
+  readonly temperature?: { readonly tensor: TensorInfo; readonly most?: number | undefined } | undefined;
+  /** Lengths below this count as this. */
+  readonly least: number;
+}
+
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
   readonly input: /** What the experts read. */
@@ -277,7 +309,9 @@ export interface RouterSpec {
     /** Applied in order: one matrix, or two with a function between. */
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree" | "product-key";
+    /** Applied behind them: how near it lies to each expert. */
+    readonly cosine?: CosineSpec | undefined;
+    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree" | "product-key";
     readonly temperature?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;
@@ -323,9 +357,32 @@ export function ropeSpecs({ layers }: ModelPlan): RopeSpec[] {
 /** The recurrent cells of a plan's routers, each once. */
 export function recurrentCells({ layers }: ModelPlan): RecurrentCell[] {
   const cells = layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) => (block.kind === "feed-forward" && block.moe ? cellOf(block.moe) : [])),
+    blocks.flatMap((block) => {
+      const moe = moeOf(block);
+      return moe ? cellOf(moe) : [];
+    }),
   );
   return [...new Set(cells)];
+}
+
+/** A block's site, if it has one. */
+export function moeOf(block: Block): MoeSpec | undefined {
+  return "moe" in block ? block.moe : undefined;
+}
+
+/** Where a site is. */
+export interface SitePlace {
+  readonly layer: number;
+  readonly block: "attention" | "feed-forward";
+}
+
+/** The places of sites, in the order they run. */
+export function sitePlaces({ layers }: ModelPlan): SitePlace[] {
+  return layers.flatMap(({ blocks }, layer) =>
+    blocks.filter(moeOf).map(({ kind }) => {
+      return { layer, block: kind === "feed-forward" ? kind : "attention" };
+    }),
+  );
 }
 
 /** The cell of a site's router; none in most. */
@@ -342,5 +399,6 @@ export function cellSize({ state }: RecurrentCell): number {
 /** Matrices of an expert in the order they are used; none where it has no kernel. */
 export function expertLinears(spec: ExpertSpec): ExpertLinear[] {
   if (spec.kind === "gated") return [spec.gate, spec.up, spec.down];
+  if (spec.kind === "attention") return [spec.q, spec.output];
   return spec.kind === "two-matrix" ? [spec.up, spec.down] : [];
 }

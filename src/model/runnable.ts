@@ -85,6 +85,10 @@ function needBlock(block: Block, need: Need): void {
   for (const vector of mixerOf(block).vectors(block)) needFloats(vector, need);
   if ("scale" in block) requireFinite("attention.scale", block.scale);
   if (block.kind === "attention") needAttention(block, need);
+  if (block.kind === "expert-attention") {
+    needHeads([block.headSize], need);
+    needMoe(block.moe, need);
+  }
   if (block.kind === "short-convolution" || block.kind === "delta-net") {
     const taps = block.kernel.shape.at(-1) ?? 0;
     need(taps <= MOST_TAPS, `a convolution over ${taps} tokens (${block.kernel.name}; at most ${MOST_TAPS})`);
@@ -162,7 +166,10 @@ function needMoe(moe: MoeSpec, need: Need): void {
   need(state === (cells.length > 0 ? "hidden" : undefined), "a router with state");
   for (const linear of logits.layers) needLinear(linear, need);
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
-  for (const vector of [logits.selectionBias, bias]) if (vector) needFloats(vector, need);
+  const { cosine } = logits;
+  need(!cosine || logits.layers.length === 1, "cosines behind a router of two layers");
+  const vectors = [logits.selectionBias, bias, cosine?.centroids, cosine?.temperature?.tensor];
+  for (const vector of vectors) if (vector) needFloats(vector, need);
   need(table.length === 1, "experts of several kinds");
   for (const { spec } of table) needExpert(spec, need);
 }

@@ -7,6 +7,7 @@ import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
 import {
   cellSize,
+  type ExpertAttentionBlock,
   type ExpertSpec,
   type FeedForwardBlock,
   type MixerBlock,
@@ -250,17 +251,17 @@ export function moeSites(plan: ModelPlan): MoeSpec[] {
 }
 
 /** The blocks of MoE sites in the order they run. */
-export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec })[] {
+export function moeBlocks(
+  plan: ModelPlan,
+): ((FeedForwardBlock | ExpertAttentionBlock) & { readonly moe: MoeSpec })[] {
   return plan.layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) =>
-      block.kind === "feed-forward" && block.moe ? [{ ...block, moe: block.moe }] : [],
-    ),
+    blocks.flatMap((block) => ("moe" in block && block.moe ? [{ ...block, moe: block.moe }] : [])),
   );
 }
 
-/** Of a router of two layers, what lies between them. */
-function routerRows({ logits: { layers, between } }: RouterSpec): number {
-  return typeof between === "string" ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
+/** Of a router of two layers, or of one and cosines, what lies between them. */
+function routerRows({ logits: { layers, between, cosine } }: RouterSpec): number {
+  return typeof between === "string" || cosine ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
 }
 
 function hiddenSize({ table }: MoeSpec): number {
@@ -268,5 +269,6 @@ function hiddenSize({ table }: MoeSpec): number {
 }
 
 function rowsUp(spec: ExpertSpec): number {
-  return "up" in spec ? (spec.up.weight.shape.at(-2) ?? 1) : 1;
+  const first = "up" in spec ? spec.up : "q" in spec ? spec.q : undefined;
+  return first?.weight.shape.at(-2) ?? 1;
 }

@@ -3,7 +3,10 @@ import { describeActivity, HeatTrail, summariseLayers } from "../../demo/activit
 import type { ExpertActivity } from "../../src/index.ts";
 
 function activity(tokens: number, uses: number[], misses = uses.map(() => 0)): ExpertActivity {
-  return { tokens, sites: [{ layer: 3, uses, misses, isResident: uses.map((_, i) => i !== 2) }] };
+  return {
+    tokens,
+    sites: [{ layer: 3, block: "feed-forward", uses, misses, isResident: uses.map((_, i) => i !== 2) }],
+  };
 }
 
 test("heat is relative to the busiest, and what was used long ago cools", () => {

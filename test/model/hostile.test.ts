@@ -10,6 +10,7 @@ import type {
   AttentionBlock,
   Block,
   DeltaNetBlock,
+  ExpertAttentionBlock,
   ExpertSpec,
   FeedForwardBlock,
   LatentAttentionBlock,
@@ -755,6 +756,7 @@ class Soundness {
     else if (block.kind === "latent-attention") this.#latent(block);
     else if (block.kind === "delta-net") this.#deltaNet(block);
     else if (block.kind === "feed-forward") this.#feedForward(block);
+    else if (block.kind === "expert-attention") this.#expertAttention(block);
     else {
       const tokens = block.kernel.shape[1] ?? 0;
       this.#whole({ tokens }, 2);
@@ -762,6 +764,13 @@ class Soundness {
       this.#linear(block.input, 3 * this.#width, this.#width);
       this.#linear(block.output, this.#width, this.#width);
     }
+  }
+
+  #expertAttention({ heads, headSize, keyValue }: ExpertAttentionBlock): void {
+    this.#whole({ heads, headSize, of4: headSize / 4 });
+    this.#must(keyValue !== undefined || heads * headSize === this.#width, "no keys");
+    if (keyValue) this.#linear(keyValue.k, heads * headSize, this.#width);
+    if (keyValue) this.#linear(keyValue.v, heads * headSize, this.#width);
   }
 
   #attention(block: AttentionBlock): void {

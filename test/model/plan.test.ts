@@ -163,7 +163,17 @@ describe("what cannot run: unsupported-model", () => {
     ["zero experts", withBlock({ ...feedForward, moe: undefined, base: { expert: { kind: "zero" } } })],
     ["a router fed from embedding", withRouter({ input: "embedding" })],
     ["a router of several layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
-    ["a cosine router", withRouter({ logits: { ...router.logits, gate: "cosine" } })],
+    [
+      "cosines behind a router of two layers",
+      withRouter({
+        logits: {
+          ...router.logits,
+          layers: [...router.logits.layers, ...router.logits.layers],
+          between: "tanh",
+          cosine: { centroids: tensor, factor: 1, least: 0 },
+        },
+      }),
+    ],
     ["a softmax router", withRouter({ logits: { ...router.logits, temperature: 0.5 } })],
     ["expert-choice selection", withRouter({ selection: { rule: "expert-choice" } })],
     [

@@ -139,6 +139,7 @@ export interface ActivationRule {
     | "relu-squared"
     | "sigmoid"
     | "tanh"
+    | "linear"
     | "swiglu-oai"
     | undefined;
   readonly limit?: number | undefined;
@@ -159,6 +160,8 @@ export function activate(rule: ActivationRule, gate: number, up: number): number
       return gate * normalBelow(gate) * up;
     case "sigmoid":
       return sigmoid(gate) * up;
+    case "linear":
+      return gate * up;
     case "tanh":
       return Math.tanh(gate) * up;
     case "relu":

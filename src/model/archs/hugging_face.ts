@@ -13,9 +13,9 @@ import { ggufTensors } from "./hugging_face_tensors.ts";
  * for a configuration that is damaged or contradicts the tensors
  */
 export function fromHuggingFace(file: ModelFile): ModelFile {
-  const config = Config.of(file);
-  const type = config.text("model_type") ?? "";
-  const own = `${type} ${String(config.list("architectures")?.[0])}`;
+  const told = Config.of(file);
+  const type = told.text("model_type") ?? "";
+  const own = `${type} ${String(told.list("architectures")?.[0])}`;
   const family = [own, type].filter((name) => Object.hasOwn(families, name)).map((name) => families[name])[0];
   if (!family) {
     throw new SluiceError(
@@ -27,7 +27,8 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, keys, names = {}, hasGuesses = false } = family;
+  const { architecture, settings, expects = {}, keys, names = {}, unused, hasGuesses = false } = family;
+  const config = settings ? told.with(settings(told)) : told;
   config.expect("hidden_act", ["silu", "swish"]);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
@@ -42,6 +43,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
     tensors: ggufTensors(file, config, names, {
       layers: config.required("num_hidden_layers"),
       dropsMore: hasGuesses,
+      unused,
     }),
   };
 }

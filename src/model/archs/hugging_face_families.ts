@@ -1,6 +1,7 @@
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
+import { moduleFormer } from "./hugging_face_moduleformer.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
 
@@ -117,5 +118,6 @@ export const families: Readonly<Record<string, Family>> = {
   },
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
+  moduleformer: moduleFormer,
   "upcycling-qwen2-moe": apolloMoe,
 };

@@ -26,6 +26,7 @@ import { llama4 } from "./llama4.ts";
 import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
+import { moduleformer } from "./moduleformer.ts";
 import { olmoe } from "./olmoe.ts";
 import { phimoe } from "./phimoe.ts";
 import { qwen2moe } from "./qwen2moe.ts";
@@ -65,6 +66,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   mellum,
   "minimax-m2": minimaxM2,
   mistral3,
+  moduleformer,
   olmoe,
   phimoe,
   qwen2moe,
@@ -79,7 +81,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
 
 /** Matrices that are quantised on the way to disk, where that is asked for: not routers, norms and other small ones. */
 const QUANTISED =
-  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down|gate_up)(_exps|_shexp)?))\.weight$/;
+  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output|q_exps|output_exps)|ffn_(gate|up|down|gate_up)(_exps|_shexp)?))\.weight$/;
 
 /**
  * The plan of a model file.

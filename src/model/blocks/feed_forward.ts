@@ -1,4 +1,5 @@
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { BoundBuffer } from "../../gpu/pipelines.ts";
 import type { Step } from "../../gpu/program.ts";
 import { combine } from "../../kernels/combine.ts";
 import { expert_down } from "../../kernels/expert_down.ts";
@@ -23,7 +24,7 @@ import { addTo, type Build, normalise, type Sum } from "./build.ts";
 import { routerLogits } from "./router.ts";
 
 /** A block's steps in order. A stop resumes with `experts`, where all before is as it was. */
-export interface FeedForwardSteps {
+export interface BlockSteps {
   /** Run before the layer's other blocks: the routes, where they are known so early. */
   readonly early: readonly Step[];
   readonly before: readonly Step[];
@@ -33,7 +34,7 @@ export interface FeedForwardSteps {
 }
 
 /** x += Σ weight · expert(n) over the token's RouteSet, x += base(n), n = norm(x), or only the one or the other. */
-export function feedForward(build: Build, block: FeedForwardBlock, site: number): FeedForwardSteps {
+export function feedForward(build: Build, block: FeedForwardBlock, site: number): BlockSteps {
   const { norm, moe, postNorm, parallel = false } = block;
   const before = parallel ? [] : [normalise(build, norm)];
   if (!moe) {
@@ -55,8 +56,15 @@ function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
   return { ...sum, scale: scale * sum.scale };
 }
 
+/** What runs between an expert's first product and its last, on the rows of all pairs. */
+export interface Between {
+  readonly steps: (routes: BoundBuffer) => readonly Step[];
+  /** Where it leaves what the last product takes. */
+  readonly result: GPUBuffer;
+}
+
 /** The steps of an MoE site: logits, the RouteSet and its slots, the experts, their sum. */
-function sparse(build: Build, moe: MoeSpec, site: number) {
+export function sparse(build: Build, moe: MoeSpec, site: number, between?: Between) {
   const { experts, router, table, bias } = moe;
   const { gpu, plan, weights, state, sizes, gates, chunk, tile } = build;
   const { pageBytes, segments, matrices, pageTable } = weights.sites[site] as SiteWeights;
@@ -97,7 +105,10 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
           ...{ segment, weightsFirst: isFirst, x: normed, hidden },
         }),
       ),
-      ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
+      ...(between?.steps(routes) ?? []),
+      ...segments.map((segment) =>
+        expert_down(gpu, { ...pool, segment, down, hidden: between?.result ?? hidden, rows }),
+      ),
     ],
     add: ({ y, add, scale }: Sum) =>
       combine(gpu, {
@@ -119,6 +130,7 @@ function intoHidden(
 ): Step {
   const [first, second] = matrices as [PageMatrix, PageMatrix];
   if (spec?.kind === "two-matrix") return expert_up(gpu, { ...args, activation: spec.activation, up: first });
+  if (spec?.kind === "attention") return expert_up(gpu, { ...args, activation: "linear", up: first });
   const activation = spec?.kind === "gated" ? spec.activation : undefined;
   return expert_gate_up(gpu, { ...args, activation, gate: first, up: second });
 }

@@ -4,6 +4,7 @@ import type { Linear, MixerBlock } from "../plan.ts";
 import { attentionMixer } from "./attention.ts";
 import type { Build } from "./build.ts";
 import { deltaNetMixer } from "./delta_net.ts";
+import { expertAttentionMixer } from "./expert_attention.ts";
 import { latentAttentionMixer } from "./latent_attention.ts";
 import { shortConvolutionMixer } from "./short_convolution.ts";
 
@@ -34,12 +35,13 @@ export interface Mixer<B> {
   scratch(block: B): Scratch;
   /** What it keeps from token to token, by name. */
   kept(block: B): Readonly<Record<string, Kept>>;
-  /** x += block(norm(x)) */
+  /** x += block(norm(x)); of a block with experts what comes before their router */
   steps(build: Build, block: B): Step[];
 }
 
 const mixers: { readonly [K in MixerBlock["kind"]]: Mixer<Extract<MixerBlock, { kind: K }>> } = {
   attention: attentionMixer,
+  "expert-attention": expertAttentionMixer,
   "latent-attention": latentAttentionMixer,
   "short-convolution": shortConvolutionMixer,
   "delta-net": deltaNetMixer,

@@ -1,8 +1,9 @@
 import type { Step } from "../../gpu/program.ts";
 import type { Pointwise } from "../../kernels/activation.ts";
+import { cosine_gate } from "../../kernels/cosine_gate.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
-import { cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
+import { type CosineSpec, cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
 import { moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
 
@@ -11,9 +12,10 @@ import type { Build } from "./build.ts";
  * outlive a stop at the site: what is run again begins behind these steps.
  */
 export function routerLogits(build: Build, { router }: MoeSpec, site: number): Step[] {
-  const { layers, between } = router.logits;
+  const { layers, between, cosine } = router.logits;
   const { x, normed, routerLogits: logits } = build.state;
   const input = router.input === "before-attention" ? x : normed;
+  if (cosine) return byCosine(build, cosine, layers, input, logits);
   if (between === undefined) return multiply(build, layers, input, logits);
   const [into, ...outOf] = layers;
   if (typeof between === "string") {
@@ -45,6 +47,27 @@ function advance(build: Build, cell: RecurrentCell, into: Linear, input: GPUBuff
     recurrent_cell(gpu, {
       ...{ kind: cell.kind, size: cellSize(cell), isStart },
       ...{ fromInput, fromState, state: hidden, fault },
+    }),
+  ];
+}
+
+/** No block's own product is needed here. */
+function byCosine(
+  build: Build,
+  { centroids, factor, temperature, least }: CosineSpec,
+  layers: readonly Linear[],
+  input: GPUBuffer,
+  logits: GPUBuffer,
+): Step[] {
+  const { gpu, weights, state } = build;
+  const [experts = 1, cols = 1] = centroids.shape;
+  const { projected: z, fault } = state;
+  return [
+    ...multiply(build, layers, input, z),
+    cosine_gate(gpu, {
+      ...{ experts, cols, factor, least, z, logits, fault },
+      centroids: weights.vector(centroids.name),
+      temperature: temperature && { ...temperature, vector: weights.vector(temperature.tensor.name) },
     }),
   ];
 }
