@@ -26,8 +26,8 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
-import { type SitePlace, sitePlaces } from "./model/plan.ts";
 import { requireToken } from "./model/runner.ts";
+import { type SitePlace, sitePlaces } from "./model/state.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
 import type { OpenedModel, StoreService } from "./store/service.ts";

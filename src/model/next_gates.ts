@@ -34,7 +34,7 @@ export function nextGates(
   const cols = plan.width;
   const [first] = blocks;
   if (first === undefined || state.gates.length === 0) return { setup: [], at: () => [] };
-  const isNormed = first.moe.router.input === "block";
+  const isNormed = first.moe.router.input !== "before-attention";
   const { epsilon } = first.norm;
   const kind = isNormed ? first.norm.kind : "none";
   const setup = state.gates.flatMap(({ gates, firstSite, sites }) =>

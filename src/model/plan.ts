@@ -99,6 +99,10 @@ export interface AttentionBlock extends Branch {
   readonly kvHeads: number;
   readonly keySize: number;
   readonly valueSize: number;
+  /**
+   * A soft mixture (BAM): the heads are those of several experts, one expert behind the other, and so are their matrices.
+   */
+  readonly mixture?: MixtureSpec | undefined;
   /** [heads · keySize, width]; where it holds the gate too, each head's query is followed by the head's gate. */
   readonly q: Linear;
   readonly k: Linear;
@@ -126,6 +130,15 @@ export interface AttentionBlock extends Branch {
   readonly window?: WindowSpec | undefined;
   /** [heads], a logit per head that takes part in the softmax and adds nothing. */
   readonly sinks?: TensorInfo | undefined;
+}
+
+/** What all experts give is added up, with softmax(gate · n) for weights. */
+export interface MixtureSpec {
+  readonly experts: number;
+  /** [experts, width] */
+  readonly gate: Linear;
+  /** All experts attend to the same `kvHeads`; else each has its share of them to itself. */
+  readonly sharesKeys: boolean;
 }
 
 /**
@@ -300,6 +313,8 @@ export interface RouterSpec {
     | "block"
     /** The residual stream as it is before the attention of its layer, without a norm. */
     | "before-attention"
+    /** What the experts read, which stand beside the attention of their layer: known before it runs. */
+    | "beside-attention"
     | "previous-layer"
     | "embedding"
     | "task"
@@ -368,21 +383,6 @@ export function recurrentCells({ layers }: ModelPlan): RecurrentCell[] {
 /** A block's site, if it has one. */
 export function moeOf(block: Block): MoeSpec | undefined {
   return "moe" in block ? block.moe : undefined;
-}
-
-/** Where a site is. */
-export interface SitePlace {
-  readonly layer: number;
-  readonly block: "attention" | "feed-forward";
-}
-
-/** The places of sites, in the order they run. */
-export function sitePlaces({ layers }: ModelPlan): SitePlace[] {
-  return layers.flatMap(({ blocks }, layer) =>
-    blocks.filter(moeOf).map(({ kind }) => {
-      return { layer, block: kind === "feed-forward" ? kind : "attention" };
-    }),
-  );
 }
 
 /** The cell of a site's router; none in most. */

@@ -12,6 +12,7 @@ import {
   type Linear,
   type ModelPlan,
   type MoeSpec,
+  moeOf,
   type NormSpec,
   recurrentCells,
   ropeSpecs,
@@ -32,7 +33,12 @@ export function requireRunnable(plan: ModelPlan): void {
   needLinear(plan.embedding, need);
   needLinear(plan.output, need);
   needNorm(plan.finalNorm, need);
-  for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
+  for (const { blocks } of plan.layers) {
+    for (const block of blocks) needBlock(block, need);
+    const sites = blocks.map(moeOf).filter((moe) => moe !== undefined);
+    const isEarly = sites.some(({ router }) => EARLY.includes(router.input));
+    need(!isEarly || sites.length === 1, "routes known early beside other experts of the layer");
+  }
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
   if (missing.size > 0) {
     const pieces = [...missing].join("; ");
@@ -123,9 +129,10 @@ function requireFinite(what: string, value: number): void {
 }
 
 function needAttention(
-  { heads, kvHeads, keySize, valueSize, qNorm, kNorm }: AttentionBlock,
+  { heads, kvHeads, keySize, valueSize, qNorm, kNorm, mixture, sinks, gate }: AttentionBlock,
   need: Need,
 ): void {
+  need(!mixture || !(sinks || gate), "a mixture of attention with sinks or gates");
   if (heads % kvHeads !== 0) {
     throw new SluiceError("bad-model-file", `${heads} heads cannot share ${kvHeads} key-value heads`, {
       remedy: "Download or convert the file again.",
@@ -144,7 +151,9 @@ function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
   if (moe) needMoe(moe, need);
 }
 
-const INPUTS: readonly string[] = ["block", "before-attention"];
+const INPUTS: readonly string[] = ["block", "before-attention", "beside-attention"];
+/** Routes that are resolved before the layer's other blocks run. */
+const EARLY: readonly string[] = ["before-attention", "beside-attention"];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
 

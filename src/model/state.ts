@@ -14,6 +14,7 @@ import {
   type ModelPlan,
   type MoeSpec,
   maxRoutes,
+  moeOf,
   type RopeSpec,
   type RouterSpec,
   recurrentCells,
@@ -125,8 +126,8 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   };
   const scratch = (of: keyof Scratch) =>
     Math.max(
-      products[of],
-      most(mixers, (block) => mixerOf(block).scratch(block)[of]),
+      products[of] ?? 0,
+      most(mixers, (block) => mixerOf(block).scratch(block)[of] ?? 0),
     );
   const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
   const experts = mostExperts(plan);
@@ -169,7 +170,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     pairs: floats("pairs", routes),
     gateUp: floats("gate and up", 2 * base + 1),
     hidden: floats("hidden", hidden),
-    expertRows: floats("expert rows", routes * plan.width),
+    expertRows: floats("expert rows", Math.max(routes * plan.width, scratch("given"))),
     logits: gpu.buffer("logits", 4 * align(plan.vocabulary, 4), storage),
     guesses: gpu.buffer("guesses", guessSources(plan, sizes) * guessStride(plan, sizes), storage),
     gates: sizes.lookahead > 0 ? allocateGates(gpu, plan) : [],
@@ -256,6 +257,21 @@ export function moeBlocks(
 ): ((FeedForwardBlock | ExpertAttentionBlock) & { readonly moe: MoeSpec })[] {
   return plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => ("moe" in block && block.moe ? [{ ...block, moe: block.moe }] : [])),
+  );
+}
+
+/** Where a site is. */
+export interface SitePlace {
+  readonly layer: number;
+  readonly block: "attention" | "feed-forward";
+}
+
+/** The places of sites, in the order they run. */
+export function sitePlaces({ layers }: ModelPlan): SitePlace[] {
+  return layers.flatMap(({ blocks }, layer) =>
+    blocks.filter(moeOf).map(({ kind }) => {
+      return { layer, block: kind === "feed-forward" ? kind : "attention" };
+    }),
   );
 }
 

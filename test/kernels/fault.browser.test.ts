@@ -28,6 +28,7 @@ import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
 import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
+import { soft_mixture } from "../../src/kernels/soft_mixture.ts";
 import { stick_breaking_attention } from "../../src/kernels/stick_breaking_attention.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
@@ -160,6 +161,13 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const shape = { heads: 2, headSize: 32, topK: TOP_K, context: 8, scale: 0.2, tile: 2 };
     const args = { ...shape, q, keys, values, routes, out, fault };
     return { steps: [stick_breaking_attention(gpu, args)], outputs: [out] };
+  },
+  soft_mixture: (gpu, fault) => {
+    const x = guarded(gpu, "x", normals(seeded(4), TOKENS * COLS));
+    const rows = floats(gpu, "rows", TOKENS * EXPERTS * COLS);
+    const logits = { buffer: floats(gpu, "logits", TOKENS * EXPERTS), row: EXPERTS, first: 0 };
+    const args = { experts: EXPERTS, cols: COLS, logits, rows, x, fault };
+    return { steps: [soft_mixture(gpu, args)], outputs: [x] };
   },
   cosine_gate: (gpu, fault) => {
     const logits = poisoned(gpu, "logits", TOKENS * EXPERTS);

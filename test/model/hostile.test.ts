@@ -15,6 +15,7 @@ import type {
   FeedForwardBlock,
   LatentAttentionBlock,
   Linear,
+  MixtureSpec,
   ModelPlan,
   NormSpec,
   RopeSpec,
@@ -784,10 +785,14 @@ class Soundness {
       of4: keySize / 4,
       values4: valueSize / 4,
     });
-    this.#linear(block.q, heads * keySize * (gate === "in q" ? 2 : 1), this.#width);
-    this.#linear(block.k, kvHeads * keySize, this.#width);
-    this.#linear(block.v, kvHeads * valueSize, this.#width);
-    this.#linear(block.output, this.#width, heads * valueSize);
+    const { mixture } = block;
+    if (mixture) this.#mixture(block, mixture);
+    else {
+      this.#linear(block.q, heads * keySize * (gate === "in q" ? 2 : 1), this.#width);
+      this.#linear(block.k, kvHeads * keySize, this.#width);
+      this.#linear(block.v, kvHeads * valueSize, this.#width);
+      this.#linear(block.output, this.#width, heads * valueSize);
+    }
     if (gate && gate !== "in q") this.#linear(gate, heads * valueSize, this.#width);
     for (const [norm, count] of [
       [block.qNorm, heads],
@@ -801,6 +806,18 @@ class Soundness {
     if (temperature) this.#whole({ length: temperature.length, offset: temperature.offset + 1 });
     this.#must(block.softcap !== 0 && block.clamp !== 0, "cut off at 0");
     this.#vector(block.sinks, heads);
+  }
+
+  #mixture(block: AttentionBlock, { experts, gate, sharesKeys }: MixtureSpec): void {
+    const { heads, kvHeads, keySize, valueSize, q, k, v, output } = block;
+    const each = heads / experts;
+    const sets = sharesKeys ? 1 : experts;
+    this.#whole({ experts, each, kv: kvHeads / sets, group: each / (kvHeads / sets) });
+    this.#linear(gate, experts, this.#width);
+    this.#linear(q, experts, each * keySize, this.#width);
+    this.#linear(k, sets, (kvHeads / sets) * keySize, this.#width);
+    this.#linear(v, sets, (kvHeads / sets) * valueSize, this.#width);
+    this.#linear(output, experts, this.#width, each * valueSize);
   }
 
   #latent(block: LatentAttentionBlock): void {

@@ -1,3 +1,4 @@
+import { bam } from "./hugging_face_bam.ts";
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
@@ -119,5 +120,6 @@ export const families: Readonly<Record<string, Family>> = {
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
   moduleformer: moduleFormer,
+  bam,
   "upcycling-qwen2-moe": apolloMoe,
 };

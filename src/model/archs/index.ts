@@ -6,6 +6,7 @@ import { afmoe } from "./afmoe.ts";
 import { apolloMoe } from "./apollo_moe.ts";
 import { bailingmoe } from "./bailingmoe.ts";
 import { bailingmoe2 } from "./bailingmoe2.ts";
+import { bam } from "./bam.ts";
 import { cohere2moe } from "./cohere2moe.ts";
 import { dbrx } from "./dbrx.ts";
 import { deepseek } from "./deepseek.ts";
@@ -46,6 +47,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   "apollo-moe": apolloMoe,
   bailingmoe,
   bailingmoe2,
+  bam,
   cohere2moe,
   dbrx,
   deepseek,

@@ -46,8 +46,9 @@ export function feedForward(build: Build, block: FeedForwardBlock, site: number)
     const to = scaled(block, sum);
     return [add(to), ...always(build, block, { ...to, add: true })];
   });
-  if (moe.router.input === "before-attention") {
-    return { early: [...router, resolve], before, experts: [resolve, ...experts], after };
+  if (moe.router.input === "before-attention" || moe.router.input === "beside-attention") {
+    const first = moe.router.input === "beside-attention" ? [normalise(build, norm)] : [];
+    return { early: [...first, ...router, resolve], before, experts: [resolve, ...experts], after };
   }
   return { early: [], before: [...before, ...router], experts: [resolve, ...experts], after };
 }

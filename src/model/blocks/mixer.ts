@@ -15,6 +15,8 @@ export interface Scratch {
   readonly queries: number;
   /** What goes into the output matrix. */
   readonly attended: number;
+  /** What comes out of several output matrices, to be added up. */
+  readonly given?: number | undefined;
 }
 
 /** Floats kept from token to token. */
