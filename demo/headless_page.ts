@@ -5,7 +5,7 @@
 
 import type { ErrorDetails, SluiceErrorCode } from "../src/index.ts";
 import { loadModel, SluiceError } from "../src/index.ts";
-import { type Job, type JobResult, runJob } from "./job.ts";
+import { type AnyJob, type ResultOf, runJob } from "./job.ts";
 
 export interface Failure {
   /** Undefined: not one of ours, so a bug. */
@@ -17,7 +17,7 @@ export interface Failure {
 }
 
 export type Outcome =
-  | { readonly result: JobResult; readonly failure?: undefined }
+  | { readonly result: ResultOf<AnyJob>; readonly failure?: undefined }
   | { readonly failure: Failure; readonly result?: undefined };
 
 declare global {
@@ -25,7 +25,7 @@ declare global {
     /** Put there by the process outside before the page loads. */
     sluiceText: (piece: string) => Promise<void>;
     /** Loads the model at `url`, or that of a hub's name, runs `job`, POSTs what is for a file to `/logits` and `/trace`. Never rejects. */
-    sluiceRun: (url: string, job: Job) => Promise<Outcome>;
+    sluiceRun: (url: string, job: AnyJob) => Promise<Outcome>;
   }
 }
 

@@ -1,5 +1,5 @@
 /** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
-import type { LoadOptions, Model, ModelInfo, Stats } from "../src/index.ts";
+import type { HorizonOutputs, LoadOptions, Model, ModelInfo, Stats } from "../src/index.ts";
 import { SluiceError } from "../src/index.ts";
 
 /** How a model is loaded, as plain data that goes to a page. */
@@ -19,6 +19,21 @@ export interface Job {
   /** Go on until the whole model is on disk, so that the next load of the same profile finds it there. */
   readonly waitsForInstall?: boolean;
 }
+
+/** Another: how a series goes on. */
+export interface ForecastJob {
+  readonly load?: JobLoad;
+  /** Its points in order, the numbers of a point one after the other. */
+  readonly series: readonly number[];
+  readonly steps: number;
+  readonly standardise: boolean;
+  /** Which head's outputs are given out as logits, by its points; the first if absent. */
+  readonly horizon?: number | undefined;
+  readonly wantsLogits: boolean;
+}
+
+export type AnyJob = Job | ForecastJob;
+export type ResultOf<J extends AnyJob> = J extends ForecastJob ? ForecastResult : JobResult;
 
 export interface JobEvents {
   /** Printable text as it comes; ids and spaces where the model has no vocabulary. */
@@ -40,12 +55,26 @@ export interface JobResult {
   readonly firstTokenAfterMs: number;
 }
 
+export interface ForecastResult {
+  /** [steps, numbers of a point] */
+  readonly forecast: number[];
+  /** Points of the heads that were used, in turn. */
+  readonly horizons: readonly number[];
+  readonly stats: Stats;
+  readonly info: ModelInfo;
+}
+
 /** Loads a model, runs `job` and disposes of the model. */
-export async function runJob(load: () => Promise<Model>, job: Job, events: JobEvents): Promise<JobResult> {
+export async function runJob<J extends AnyJob>(
+  load: () => Promise<Model>,
+  job: J,
+  events: JobEvents,
+): Promise<ResultOf<J>> {
   const start = performance.now();
   const model = await load();
   try {
-    return await runOn(model, job, events, start);
+    const running = "series" in job ? forecastOn(model, job, events) : runOn(model, job, events, start);
+    return (await running) as ResultOf<J>;
   } finally {
     await model.dispose();
   }
@@ -76,8 +105,30 @@ async function runOn(model: Model, job: Job, events: JobEvents, start: number): 
   return { tokens, text, stats: await model.stats(), info: model.info, firstTokenAfterMs };
 }
 
+async function forecastOn(model: Model, job: ForecastJob, events: JobEvents): Promise<ForecastResult> {
+  const { series, steps, standardise, wantsLogits } = job;
+  const { values, horizons, outputs } = await model.forecast(series, {
+    ...{ steps, standardise, outputs: wantsLogits },
+  });
+  if (wantsLogits) await events.onLogits(outputsOf(outputs, job.horizon));
+  if (job.load?.experts?.trace) await events.onTrace(await model.trace());
+  return { forecast: Array.from(values), horizons, stats: await model.stats(), info: model.info };
+}
+
+function outputsOf(outputs: readonly HorizonOutputs[], horizon: number | undefined): Float32Array {
+  const head = horizon === undefined ? outputs[0] : outputs.find(({ steps }) => steps === horizon);
+  if (head) return head.values;
+  throw new SluiceError("bad-request", `no head of the model says ${horizon} points at once`, {
+    remedy: `Use one of --horizon ${outputs.map(({ steps }) => steps).join(", ")}.`,
+  });
+}
+
 function promptTokens(model: Model, prompt: string | readonly number[]): number[] {
   if (typeof prompt !== "string") return [...prompt];
+  if (model.info.series) {
+    const remedy = "Use npm run -s forecast, with --series and --steps.";
+    throw new SluiceError("bad-request", `${model.info.name} reads a series, not text`, { remedy });
+  }
   if (model.tokenizer !== undefined) return model.tokenizer.encode(prompt);
   throw new SluiceError("bad-request", `${model.info.name} has no usable vocabulary to read a prompt with`, {
     remedy: "Give the prompt as token ids: --tokens 1,2,3.",

@@ -11,14 +11,14 @@ const LAYERS = [
   ["quant", "wire"],
   ["source"],
   ["api"],
-  ["text", "store", "gpu", "router"],
+  ["text", "store", "gpu", "router", "series"],
   ["experts", "kernels", "chat", "conversations"],
   ["model", "meter", "language_model"],
   ["engine"],
   ["client", "inline", "serve"],
   ["index"],
 ];
-const PAGE_SIDE = ["index", "client", "text", "chat"];
+const PAGE_SIDE = ["index", "client", "text", "chat", "series"];
 const GPU_SIDE = ["gpu", "kernels", "model", "engine"];
 
 const CREATES_GPU_OBJECTS =

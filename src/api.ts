@@ -136,6 +136,44 @@ export interface GenerateOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface ForecastOptions {
+  /** Points to say; 0 gives none. */
+  readonly steps: number;
+  /**
+   * The model reads each series less its mean, over its standard deviation (of a sample, and 1 where there is none), and
+   * what it gives is taken back. false: it reads the numbers as they are. Default false, as the published `generate`.
+   */
+  readonly standardise?: boolean;
+  /** Give what every head says behind every point of the series, too. Default false. */
+  readonly outputs?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Points behind a series. */
+export interface Forecast {
+  /** [steps, numbers of a point], row-major. */
+  readonly values: Float32Array;
+  /** How many points the heads said that were used, in turn. */
+  readonly horizons: readonly number[];
+  /** By head, in their order; empty unless asked for. */
+  readonly outputs: readonly HorizonOutputs[];
+}
+
+/** What one head says behind each point of a series, of the numbers as the model reads them. */
+export interface HorizonOutputs {
+  readonly steps: number;
+  /** [points of the series, steps, numbers of a point], row-major. */
+  readonly values: Float32Array;
+}
+
+/** What a model that forecasts takes and says. */
+export interface SeriesInfo {
+  /** Numbers of a point. */
+  readonly size: number;
+  /** Points that each of its heads says at once. */
+  readonly horizons: readonly number[];
+}
+
 /** What a loaded model measured. Times in milliseconds, rates per second; 0 before there is anything to report. */
 export interface Stats {
   readonly loadMs: number;
@@ -199,6 +237,7 @@ export interface ModelInfo {
   readonly id: string;
   readonly architecture: string;
   readonly name: string;
+  /** 0 of a model that forecasts. */
   readonly vocabulary: number;
   readonly contextTokens: number;
   readonly layers: number;
@@ -208,6 +247,8 @@ export interface ModelInfo {
   readonly install: InstallForm;
   /** WebGPU adapter, as it describes itself. */
   readonly adapter: string;
+  /** Of a model that forecasts, which takes a series and no tokens. */
+  readonly series?: SeriesInfo;
 }
 
 /** What the engine is told when it loads a model; plain data. */
@@ -228,6 +269,12 @@ export interface EngineGenerateOptions extends Required<SamplingOptions> {
   readonly isConstrained: boolean;
   /** Log probabilities come with the ids, of so many of the most likely ones too. Undefined: none do. */
   readonly topLogprobs: number | undefined;
+}
+
+/** What the engine is told of a forecast. */
+export interface EngineForecastOptions {
+  readonly steps: number;
+  readonly outputs: boolean;
 }
 
 export interface LoadedModel {
@@ -265,6 +312,8 @@ export interface EngineService {
   generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream>;
   /** Logits of every prompt position: [prompt.length, vocabulary]. */
   logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  /** @param points [points, numbers of a point], as the model is to read them */
+  forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast>;
   stats(): Promise<Stats>;
   experts(): Promise<ExpertActivity>;
   /** Keeps what the cache holds. @param data plain data to keep with it */

@@ -1,5 +1,12 @@
 import { type ProxyMarked, proxy, type Remote, releaseProxy, wrap } from "comlink";
-import type { EngineRequest, EngineService, LoadOptions, Progress, TokenStream } from "./api.ts";
+import type {
+  EngineForecastOptions,
+  EngineRequest,
+  EngineService,
+  LoadOptions,
+  Progress,
+  TokenStream,
+} from "./api.ts";
 import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
 import { loadOn, type Model } from "./language_model.ts";
 import type { ModelSource } from "./source/spec.ts";
@@ -126,6 +133,10 @@ class EngineClient implements EngineService {
 
   logits(prompt: readonly number[]) {
     return this.#call(() => this.#remote.logits(prompt));
+  }
+
+  forecast(points: Float32Array, options: EngineForecastOptions) {
+    return this.#call(() => this.#remote.forecast(points, options));
   }
 
   stats() {

@@ -1,9 +1,11 @@
 import type {
   ConversationInfo,
+  EngineForecastOptions,
   EngineGenerateOptions,
   EngineLoadOptions,
   EngineService,
   ExpertActivity,
+  Forecast,
   LoadedModel,
   ModelInfo,
   Progress,
@@ -16,6 +18,7 @@ import { abortedError, SluiceError } from "./errors.ts";
 import type { Gpu } from "./gpu/gpu.ts";
 import { Meter } from "./meter.ts";
 import { restoreConversation, saveConversation } from "./model/conversations.ts";
+import { type ForecastEvents, forecast, positionsNeeded } from "./model/forecast.ts";
 import { BackgroundInstall } from "./model/install.ts";
 import {
   describeExperts,
@@ -26,6 +29,7 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
+import { seriesOf } from "./model/plan.ts";
 import { requireToken } from "./model/runner.ts";
 import { type SitePlace, sitePlaces } from "./model/state.ts";
 import type { InstallForm } from "./quant/install.ts";
@@ -155,6 +159,29 @@ export class Engine implements EngineService {
   async logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { runner } = this.#require(prompt);
     return this.#alone((signal) => runner.logits(prompt, signal));
+  }
+
+  async forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast> {
+    const model = this.#loaded();
+    const { plan, sizes, runner } = model;
+    const series = seriesOf(plan);
+    if (!series) throw badRequest("this model reads tokens, not a series", "Use `generate` or `chat`.");
+    const { heads, embedding } = series;
+    const { size } = embedding;
+    const needed = positionsNeeded(heads, requirePoints(points, size), options.steps);
+    if (needed > sizes.context) throw tooLong(needed, sizes.context);
+    let rounds = 0;
+    const events: ForecastEvents = {
+      started: (count, reused) => this.#meter.startPrompt(count, reused),
+      ended: async (count) => {
+        if (rounds++ > 0) this.#meter.decoded(count, this.#counters());
+        else {
+          this.#meter.firstToken(this.#counters(), (await this.#store.stats()).bytesFetched);
+          this.#installSoon(0);
+        }
+      },
+    };
+    return this.#alone((signal) => forecast({ runner, size, heads }, points, options, events, signal));
   }
 
   async saveConversation(name: string, data: unknown): Promise<ConversationInfo> {
@@ -328,6 +355,7 @@ export class Engine implements EngineService {
   #require(prompt: readonly number[]): ModelInUse {
     const model = this.#loaded();
     const { plan, sizes } = model;
+    if (seriesOf(plan)) throw badRequest("this model reads a series, not tokens", "Use `forecast`.");
     if (prompt.length === 0) throw badRequest("the prompt has no tokens", "Give at least one token.");
     if (prompt.length > sizes.context) {
       throw new SluiceError("context-full", `the prompt has ${prompt.length} tokens`, {
@@ -362,16 +390,20 @@ export class Engine implements EngineService {
 
 function describe(id: string, { plan, sizes, form }: Prepared, gpu: Gpu): ModelInfo {
   const { architecture, name, vocabulary, layers } = plan;
+  const series = seriesOf(plan);
   return {
     id,
     architecture,
     name,
-    vocabulary,
+    vocabulary: series ? 0 : vocabulary,
     contextTokens: sizes.context,
     layers: layers.length,
     ...describeExperts(plan),
     install: form,
     adapter: gpu.adapterName,
+    ...(series && {
+      series: { size: series.embedding.size, horizons: series.heads.map(({ steps }) => steps) },
+    }),
   };
 }
 
@@ -383,6 +415,20 @@ function batchOf(ids: readonly number[], logprobs: TokenLogprobs | undefined): T
 /** What fails after an abort fails because of it: `dispose` takes the device away from what still runs. */
 function causeOf(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : error;
+}
+
+/** @returns how many there are */
+function requirePoints({ length }: Float32Array, size: number): number {
+  if (length > 0 && length % size === 0) return length / size;
+  const remedy = `Give at least one point, of ${size} number${size > 1 ? "s each" : ""}.`;
+  throw badRequest(`the series has ${length} numbers`, remedy);
+}
+
+function tooLong(needed: number, context: number): SluiceError {
+  return new SluiceError("context-full", `the series and its forecast take ${needed} points of context`, {
+    remedy: `Give fewer points or steps, ${context} together, or load the model with a larger contextTokens.`,
+    details: { points: needed, context },
+  });
 }
 
 function noModel(): SluiceError {

@@ -4,6 +4,8 @@ import type {
   EngineService,
   ExpertActivity,
   ExpertOptions,
+  Forecast,
+  ForecastOptions,
   GenerateOptions,
   LoadedModel,
   LoadOptions,
@@ -88,6 +90,7 @@ export class Model {
     };
     let shapes: OpenAiShapes | undefined;
     const answers = async () => {
+      if (info.series) throw noTokens(info.name);
       const { openAiShapes } = await fetchPart("answers chats", import("./chat/open_ai.ts"));
       shapes ??= openAiShapes(text, vocabulary, constrain);
       return shapes;
@@ -155,6 +158,27 @@ export class Model {
     return this.#engine.logits(prompt);
   }
 
+  /**
+   * Says how a series goes on, by a model that forecasts (`info.series`). Each round takes the head that says the most points
+   * not above the steps still wanted, puts all of them behind the series, and the next round reads them too; the end is cut.
+   * @param series its points in order, each `info.series.size` numbers
+   * @throws SluiceError `bad-request` (no such model, no finite numbers), `context-full`, `aborted`, `device-lost`
+   */
+  async forecast(series: ArrayLike<number>, options: ForecastOptions): Promise<Forecast> {
+    const { signal } = options;
+    throwIfAborted(signal);
+    const { readSeries } = await fetchPart("reads series", import("./series.ts"));
+    const { points, settings, undo } = readSeries(series, options, this.info);
+    const abort = () => void this.#engine.abort();
+    signal?.addEventListener("abort", abort);
+    try {
+      throwIfAborted(signal);
+      return undo(await this.#engine.forecast(points, settings));
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
   /** What the load and the latest generation measured. */
   stats(): Promise<Stats> {
     return this.#engine.stats();
@@ -194,11 +218,16 @@ export class Model {
 
   #requireTokenizer(): Tokenizer {
     if (this.tokenizer) return this.tokenizer;
+    if (this.info.series) throw noTokens(this.info.name);
     throw new SluiceError("unsupported-model", `${this.info.name} has no vocabulary that can be used`, {
       remedy: "Give token ids to `generateTokens` instead of text.",
       cause: this.#noTokenizer,
     });
   }
+}
+
+function noTokens(name: string): SluiceError {
+  return new SluiceError("bad-request", `${name} reads a series, not text`, { remedy: "Use `forecast`." });
 }
 
 /** Loads `source` on a new engine; one that fails is disposed of. */

@@ -16,6 +16,7 @@ export function serveEngine({ port, store }: EngineRequest): void {
       const rows = await engine.logits(prompt);
       return transfer(rows, [rows.buffer]);
     },
+    forecast: (points, options) => engine.forecast(points, options),
     stats: () => engine.stats(),
     experts: () => engine.experts(),
     saveConversation: (name, data) => engine.saveConversation(name, data),

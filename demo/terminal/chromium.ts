@@ -3,7 +3,7 @@ import { type Browser, type BrowserContext, chromium, type Page } from "playwrig
 import { CHROMIUM_FLAGS, ensureBrowser } from "../../scripts/browser.mjs";
 import { SluiceError } from "../../src/errors.ts";
 import type { Failure } from "../headless_page.ts";
-import type { Job, JobResult } from "../job.ts";
+import type { AnyJob, ResultOf } from "../job.ts";
 import { type ModelPlace, serveModel } from "./model_place.ts";
 import { buildPages } from "./pages.ts";
 import { type PageServer, startPageServer } from "./server.ts";
@@ -18,7 +18,7 @@ export interface HeadlessOptions {
 /** One browser profile with one model to load. */
 export interface HeadlessBrowser {
   /** Loads the model into a fresh page and runs `job` there. What the store kept stays for the next run. */
-  run(job: Job): Promise<JobResult>;
+  run<J extends AnyJob>(job: J): Promise<ResultOf<J>>;
   close(): Promise<void>;
 }
 
@@ -62,12 +62,12 @@ function launch(): Promise<Browser> {
   return launching;
 }
 
-async function runInPage(
+async function runInPage<J extends AnyJob>(
   context: BrowserContext,
   origin: string,
   path: string,
-  job: Job,
-): Promise<JobResult> {
+  job: J,
+): Promise<ResultOf<J>> {
   const page = await context.newPage();
   if (process.env.SLUICE_DEBUG) {
     page.on("console", (message) => console.error(`[page] ${message.text()}`));
@@ -76,11 +76,11 @@ async function runInPage(
   try {
     await page.goto(`${origin}/headless.html`);
     const outcome = await Promise.race([
-      page.evaluate(([url, task]) => window.sluiceRun(url, task), [path, job] as const),
+      page.evaluate(([url, task]) => window.sluiceRun(url, task), [path, job as AnyJob] as const),
       crash(page),
     ]);
     if (outcome.failure !== undefined) throw toError(outcome.failure);
-    return outcome.result;
+    return outcome.result as ResultOf<J>;
   } finally {
     await page.close().catch(() => {});
   }

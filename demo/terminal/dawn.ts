@@ -5,7 +5,7 @@ import process from "node:process";
 import { SluiceError } from "../../src/errors.ts";
 import type { Model } from "../../src/index.ts";
 import { loadModelInline } from "../../src/inline.ts";
-import { type Job, type JobLoad, type JobResult, runJob } from "../job.ts";
+import { type AnyJob, type JobLoad, type ResultOf, runJob } from "../job.ts";
 import { type ModelPlace, modelFiles } from "./model_place.ts";
 
 /** Mesa's software Vulkan, for a machine without a GPU. */
@@ -22,7 +22,7 @@ export interface DawnOptions {
 const keptAlive: unknown[] = [];
 
 /** Runs `job` in this process, on the adapter that Dawn for Node finds. */
-export async function runInNode(options: DawnOptions, job: Job): Promise<JobResult> {
+export async function runInNode<J extends AnyJob>(options: DawnOptions, job: J): Promise<ResultOf<J>> {
   return runJob(() => loadInNode(options.place, job.load), job, {
     onText: options.onText,
     onLogits: async (logits) => {

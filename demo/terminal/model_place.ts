@@ -22,7 +22,9 @@ export interface LocalPlace {
 const embedded = fileURLToPath(new URL("../public/tiny-stories-moe-Q4_K_M.gguf", import.meta.url));
 
 /** npm changes to the package's folder; a relative path means the folder of whoever called it. */
-const isOwnScript = ["generate", "bench", "tokenize"].includes(process.env.npm_lifecycle_event ?? "");
+const isOwnScript = ["generate", "forecast", "bench", "tokenize"].includes(
+  process.env.npm_lifecycle_event ?? "",
+);
 export const callerFolder = (isOwnScript ? process.env.INIT_CWD : undefined) ?? process.cwd();
 
 const REMEDY =

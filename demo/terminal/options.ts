@@ -34,13 +34,26 @@ const STORES = ["auto", "indexeddb", "opfs", "memory"] as const satisfies readon
 /** Powers of 1024. */
 const SUFFIXES = ["", "K", "M", "G"];
 
-export const USAGE = `usage: npm run -s generate -- [options]
-
-  --model PATH|URL      a GGUF file (of a split one the first), or a folder with config.json and safetensors files
-                        (default: the embedded story model), or hf:owner/repo[/file-or-folder][@revision] of a hub,
-                        with a token from the environment variable HF_TOKEN where that is set
+/** How the options are told that say which model. */
+export const MODEL_USAGE = `  --model PATH|URL      a GGUF file (of a split one the first), or a folder with config.json and safetensors files,
+                        or hf:owner/repo[/file-or-folder][@revision] of a hub, with a token from the environment
+                        variable HF_TOKEN where that is set
   --hub-endpoint URL    the address of another hub or of a mirror
-  --install FORM        what large matrices of floats become: ${INSTALL_FORMS.join(", ")} (default as-is)
+  --install FORM        what large matrices of floats become: ${INSTALL_FORMS.join(", ")} (default as-is)`;
+
+/** The same of those that say where it is kept. */
+export const LOAD_USAGE = `  --gpu-experts B|P%    GPU memory for experts: bytes, or a share of all experts such as 25% (default: what is left)
+  --host-cache B        host memory for experts that may be wanted again (default 256M)
+  --store NAME          where the model is kept: ${STORES.join(", ")} (default auto; with --backend node only memory)
+  --policy NAME         which expert gives up its place: ${Object.keys(POLICIES).join(", ")} (default ${DEFAULTS.policy})
+  --predictor NAME      what brings experts early: ${Object.keys(PREDICTORS).join(", ")}
+                        (default ${DEFAULTS.predictor})
+  --trace FILE          write the routes of all tokens, for npm run replay
+`;
+
+export const USAGE = `usage: npm run -s generate -- [options], by default with the embedded story model
+
+${MODEL_USAGE}
   --prompt TEXT         text to continue (default: "${DEFAULT_PROMPT}")
   --tokens 1,2,3        token ids to continue, in place of --prompt
   --max-tokens N        tokens to generate (default ${DEFAULT_MAX_TOKENS}; 0 only evaluates the prompt)
@@ -49,23 +62,28 @@ export const USAGE = `usage: npm run -s generate -- [options]
   --top-p P             sample from the most likely tokens that make up P of the probability (default 1)
   --seed S              repeat a sampled text (default: a new one each time)
   --logits FILE         write the prompt's logits: f32 little-endian, positions x vocabulary
-  --gpu-experts B|P%    GPU memory for experts: bytes, or a share of all experts such as 25% (default: what is left)
-  --host-cache B        host memory for experts that may be wanted again (default 256M)
-  --store NAME          where the model is kept: ${STORES.join(", ")} (default auto; with --backend node only memory)
-  --policy NAME         which expert gives up its place: ${Object.keys(POLICIES).join(", ")} (default ${DEFAULTS.policy})
-  --predictor NAME      what brings experts early: ${Object.keys(PREDICTORS).join(", ")}
-                        (default ${DEFAULTS.predictor})
-  --trace FILE          write the routes of all tokens, for npm run replay
-  --json                print only one line at the end: {"tokens", "text", "stats"}
+${LOAD_USAGE}  --json                print only one line at the end: {"tokens", "text", "stats"}
   --backend NAME        chromium (default), or node: Dawn for Node, where it finds an adapter
   --help                this text
 
 Bytes take the suffixes K, M and G, powers of 1024.
 `;
 
-const OPTIONS = {
+/** What says which model and where it is kept. */
+export const LOAD_OPTIONS = {
   model: { type: "string" },
   "hub-endpoint": { type: "string" },
+  "gpu-experts": { type: "string" },
+  "host-cache": { type: "string" },
+  store: { type: "string" },
+  install: { type: "string" },
+  policy: { type: "string" },
+  predictor: { type: "string" },
+  trace: { type: "string" },
+} as const;
+
+const OPTIONS = {
+  ...LOAD_OPTIONS,
   prompt: { type: "string" },
   tokens: { type: "string" },
   "max-tokens": { type: "string" },
@@ -74,13 +92,6 @@ const OPTIONS = {
   "top-p": { type: "string" },
   seed: { type: "string" },
   logits: { type: "string" },
-  "gpu-experts": { type: "string" },
-  "host-cache": { type: "string" },
-  store: { type: "string" },
-  install: { type: "string" },
-  policy: { type: "string" },
-  predictor: { type: "string" },
-  trace: { type: "string" },
   json: { type: "boolean" },
   backend: { type: "string" },
   help: { type: "boolean" },
@@ -95,10 +106,6 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
   const topP = number("--top-p", values["top-p"], 1);
   if (topP <= 0 || topP > 1)
     throw new UsageError(`--top-p takes a number above 0 and at most 1, not ${topP}`);
-  const { backend = "chromium" } = values;
-  if (backend !== "chromium" && backend !== "node") {
-    throw new UsageError(`--backend is chromium or node, not ${JSON.stringify(backend)}`);
-  }
   return {
     model: nonEmpty("--model", values.model),
     prompt:
@@ -112,12 +119,20 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
     logitsFile: nonEmpty("--logits", values.logits),
     traceFile: nonEmpty("--trace", values.trace),
     json: values.json ?? false,
-    backend,
+    backend: backendOf(values.backend),
     help: values.help ?? false,
   };
 }
 
-function loadOptions(values: ReturnType<typeof parsed>): JobLoad {
+export function backendOf(name: string | undefined): "chromium" | "node" {
+  return oneOf("--backend", name, ["chromium", "node"]) ?? "chromium";
+}
+
+type LoadValues = { readonly [Option in keyof typeof LOAD_OPTIONS]?: string | undefined } & {
+  readonly backend?: string | undefined;
+};
+
+export function loadOptions(values: LoadValues): JobLoad {
   const store = oneOf("--store", values.store, STORES);
   if (values.backend === "node" && store !== undefined && store !== "memory") {
     throw new UsageError(`--store takes only memory with --backend node, where there is no ${store}`);
@@ -166,7 +181,7 @@ function number(option: string, text: string | undefined, fallback: number): num
   throw new UsageError(`${option} takes a number of at least 0, not ${JSON.stringify(text)}`);
 }
 
-function integer(option: string, text: string | undefined, fallback: number): number {
+export function integer(option: string, text: string | undefined, fallback: number): number {
   if (text === undefined) return fallback;
   if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
   throw new UsageError(`${option} takes a whole number of at least 0, not ${JSON.stringify(text)}`);

@@ -1,6 +1,7 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { embed } from "../kernels/embed.ts";
+import { embed_series } from "../kernels/embed_series.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { type Build, normArgs } from "./blocks/build.ts";
@@ -8,7 +9,7 @@ import { expertAttention } from "./blocks/expert_attention_site.ts";
 import { type BlockSteps, feedForward } from "./blocks/feed_forward.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import { nextGates } from "./next_gates.ts";
-import type { Block, LayerPlan, ModelPlan } from "./plan.ts";
+import { type Block, type LayerPlan, type ModelPlan, outputLinears } from "./plan.ts";
 import type { State, StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
@@ -58,11 +59,11 @@ export function buildPrograms(
   sizes: StateSizes,
 ): Programs {
   const gates = nextGates(gpu, plan, weights, state, sizes);
-  const { x, normed, logits, tokens, fault } = state;
-  const embedding = { table: weights.matrix(plan.embedding), tokens, x, scale: plan.embeddingScale, fault };
+  const { x, normed, logits, fault } = state;
+  const embedding = embeddings(gpu, plan, weights, state);
   const layers = (chunk: number, tile: number): Program => {
     const build: Build = { gpu, plan, weights, state, sizes, gates, chunk, tile };
-    const steps = embed(gpu, embedding);
+    const steps = embedding(false);
     const sites: SiteSteps[] = [];
     for (const layer of plan.layers) addLayer(build, layer, steps, sites);
     return { steps, sites };
@@ -70,7 +71,8 @@ export function buildPrograms(
   const toLogits = [
     rmsnorm(gpu, { ...normArgs(weights, plan.finalNorm), x, y: normed, head: true, fault }),
     ...matmul(gpu, {
-      ...{ matrices: weights.matrix(plan.output), x: normed, y: logits, tile: 1, fault },
+      ...{ matrices: outputLinears(plan).flatMap((linear) => weights.matrix(linear)) },
+      ...{ x: normed, y: logits, tile: 1, fault },
       ...{ scale: plan.outputScale, softcap: plan.outputSoftcap },
     }),
   ];
@@ -80,9 +82,25 @@ export function buildPrograms(
     prefill: layers(sizes.chunk, sizes.tile),
     decode: layers(1, 1),
     logits: toLogits,
-    next: ask.length > 0 ? embed(gpu, { ...embedding, next: true }) : [],
+    next: ask.length > 0 ? embedding(true) : [],
     ask,
   };
+}
+
+/** How a residual stream begins: with the positions of a replay, or with what was drawn last. Nothing is drawn of a series. */
+function embeddings(gpu: Gpu, plan: ModelPlan, weights: Weights, state: State): (next: boolean) => Step[] {
+  const { x, tokens, fault } = state;
+  const { embedding, embeddingScale: scale } = plan;
+  if (!("kind" in embedding)) {
+    const table = weights.matrix(embedding);
+    return (next) => embed(gpu, { table, tokens, x, scale, next, fault });
+  }
+  const { size, activation } = embedding;
+  const [gate, value] = [embedding.gate, embedding.value].map(({ name }) => weights.vector(name));
+  return (next) =>
+    next || !gate || !value
+      ? []
+      : [embed_series(gpu, { size, activation, gate, value, points: tokens, x, fault })];
 }
 
 function blockSteps(build: Build, block: Block, site: number): BlockSteps {

@@ -12,6 +12,7 @@ import {
   type ModelPlan,
   moeOf,
   type NormSpec,
+  outputLinears,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -43,7 +44,7 @@ export function planPages(plan: ModelPlan): ModelPages {
   };
   const denseGroup = (label: string, units: readonly Unit[]) =>
     packUnits(units).map((parts) => add(label, parts));
-  const denseGroups = [denseGroup("embedding", [linearUnit(plan.embedding)])];
+  const denseGroups = [denseGroup("embedding", [embeddingUnit(plan.embedding)])];
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
@@ -64,10 +65,13 @@ export function planPages(plan: ModelPlan): ModelPages {
       );
     }
   });
-  const tied = plan.output.weight === plan.embedding.weight;
   const factors = ropeSpecs(plan).flatMap((rope) => [rope.factors, rope.longFactors?.tensor]);
   const vectors = vectorUnit([...normVectors(plan.finalNorm), ...factors]);
-  const head = [vectors, ...(tied ? [] : [linearUnit(plan.output)])];
+  const { embedding } = plan;
+  const untied = outputLinears(plan).filter(
+    ({ weight }) => "kind" in embedding || weight !== embedding.weight,
+  );
+  const head = [vectors, ...untied.map(linearUnit)];
   denseGroups.push(denseGroup("output", head));
   const sourceBytes = pages.flatMap(({ parts }) => parts).reduce((sum, { source }) => sum + source.bytes, 0);
   return { pages, denseGroups, sites, sourceBytes };
@@ -84,6 +88,11 @@ type Unplaced = Omit<PagePart, "offset">;
 
 function linearUnit({ weight, bias, scale }: Linear): Unit {
   return { matrix: weight, ...vectorUnit([bias, scale]) };
+}
+
+function embeddingUnit(embedding: ModelPlan["embedding"]): Unit {
+  // Rows of a point's few numbers are no matrix of blocks.
+  return "kind" in embedding ? vectorUnit([embedding.gate, embedding.value]) : linearUnit(embedding);
 }
 
 function vectorUnit(vectors: readonly (TensorInfo | undefined)[]): Unit {

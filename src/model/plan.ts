@@ -10,24 +10,44 @@ export interface ModelPlan {
   /** As the file names it, for messages. */
   readonly architecture: string;
   readonly name: string;
+  /** Rows of the output: tokens, or the numbers that all heads of a forecast give together. */
   readonly vocabulary: number;
   /** Width of the residual stream. */
   readonly width: number;
   /** Longest sequence the model was made for, in tokens. */
   readonly contextTokens: number;
-  readonly embedding: Linear;
+  /** The table of the tokens, or what makes the residual stream of a point of a series. */
+  readonly embedding: Linear | SeriesEmbedding;
   /** Multiplies the embedding. */
   readonly embeddingScale: number;
   /** Multiplies what a block adds to the residual stream. */
   readonly residualScale: number;
   readonly layers: readonly LayerPlan[];
   readonly finalNorm: NormSpec;
-  /** Logits; the embedding itself where the file ties them. */
-  readonly output: Linear;
+  /** Logits; the embedding itself where the file ties them. Of a series: its heads, by rising steps. */
+  readonly output: Linear | readonly HorizonHead[];
   /** Multiplies the logits. */
   readonly outputScale: number;
   /** Logits l become cap · tanh(l / cap). */
   readonly outputSoftcap?: number | undefined;
+}
+
+/** x = f(gate · p) ⊙ (value · p) of a point p. */
+export interface SeriesEmbedding {
+  readonly kind: "series";
+  /** Numbers of a point. */
+  readonly size: number;
+  readonly activation: Activation;
+  /** [width, size] */
+  readonly gate: TensorInfo;
+  readonly value: TensorInfo;
+}
+
+/** Says the next `steps` points at once. */
+export interface HorizonHead {
+  readonly steps: number;
+  /** [steps · size, width] */
+  readonly linear: Linear;
 }
 
 /** Blocks run in order, each reading the residual stream and adding to it. */
@@ -35,14 +55,15 @@ export interface LayerPlan {
   readonly blocks: readonly Block[];
 }
 
-/** A block that mixes tokens, or one that does not. */
+/** A block that is always there as a whole, as all that mix tokens are, or one that may have experts to bring. */
 export type Block = MixerBlock | FeedForwardBlock;
 export type MixerBlock =
   | AttentionBlock
   | ExpertAttentionBlock
   | LatentAttentionBlock
   | ShortConvolutionBlock
-  | DeltaNetBlock;
+  | DeltaNetBlock
+  | ProductKeyBlock;
 
 /** y = (x·Wᵀ) · scale + bias */
 export interface Linear {
@@ -231,6 +252,40 @@ export interface DeltaNetBlock extends Branch {
   readonly output: Linear;
 }
 
+/**
+ * Monet (Park et al. 2024): an expert for each pair of keys, one of either axis, whose weights are the keys'. All
+ * of them are there, in matrices of the keys, so nothing is routed to slots.
+ */
+export interface ProductKeyBlock extends Branch {
+  readonly kind: "product-key";
+  readonly heads: number;
+  /** Of each axis. */
+  readonly keys: number;
+  /** Hidden elements of a key in each matrix of `up`. */
+  readonly units: number;
+  /** See `ProductKeyShape`. */
+  readonly decompose: "horizontal" | "vertical";
+  /** Absent: the weights that the last block with a router left are taken as they are. */
+  readonly router?: ProductKeyRouter | undefined;
+  readonly activation: Pointwise;
+  /** [keys · units, width], a key's units together: of the first axis, and vertically one of each axis. */
+  readonly up: readonly Linear[];
+  /** [width, keys · units] of the second axis; vertically four [width / 2, keys · units], of axis and source 11, 12, 21, 22. */
+  readonly down: readonly Linear[];
+  /** [keys, width] of the second axis; vertically [keys, width / 2] of each. */
+  readonly biases: readonly TensorInfo[];
+}
+
+export interface ProductKeyRouter {
+  /** Of each axis [heads · keys, width]. */
+  readonly scores: readonly Linear[];
+  /** Of each axis, [heads]: what batch normalisation takes off a score and, with epsilon, divides by the root of. */
+  readonly statistics: readonly { readonly mean: TensorInfo; readonly variance: TensorInfo }[];
+  readonly epsilon: number;
+  /** Keys are kept from this normalised score on, and the best of a head in any case. May be infinite. */
+  readonly threshold: number;
+}
+
 export interface FeedForwardBlock extends Branch {
   readonly kind: "feed-forward";
   /** It reads what the block before it read, through the same norm: the two stand side by side. */
@@ -269,7 +324,6 @@ export type ExpertSpec =
       readonly scale: number;
     }
   | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
-  | { readonly kind: "product-key"; readonly tensors: Readonly<Record<string, TensorInfo>> }
   | { readonly kind: "attention"; readonly q: ExpertLinear; readonly output: ExpertLinear };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */
@@ -326,7 +380,7 @@ export interface RouterSpec {
     readonly between?: Pointwise | RecurrentCell | undefined;
     /** Applied behind them: how near it lies to each expert. */
     readonly cosine?: CosineSpec | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree" | "product-key";
+    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree";
     readonly temperature?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;
@@ -359,6 +413,17 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   if (selection.rule === "top-k" || selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
+}
+
+/** What a plan of a series has at its two ends; undefined for one of tokens. */
+export function seriesOf({ embedding, output }: ModelPlan) {
+  if (!("kind" in embedding)) return undefined;
+  return { embedding, heads: output as readonly HorizonHead[] };
+}
+
+/** What gives the logits, one below the other. */
+export function outputLinears({ output }: ModelPlan): readonly Linear[] {
+  return "weight" in output ? [output] : output.map(({ linear }) => linear);
 }
 
 /** The ropes of a plan, each once. */

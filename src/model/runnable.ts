@@ -14,6 +14,8 @@ import {
   type MoeSpec,
   moeOf,
   type NormSpec,
+  outputLinears,
+  type ProductKeyBlock,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -30,8 +32,10 @@ export function requireRunnable(plan: ModelPlan): void {
   for (const { frequencies, magnitude } of ropeSpecs(plan)) {
     for (const value of [magnitude, ...frequencies]) requireFinite("rope.scaling", value);
   }
-  needLinear(plan.embedding, need);
-  needLinear(plan.output, need);
+  const { embedding } = plan;
+  if ("kind" in embedding) for (const vector of [embedding.gate, embedding.value]) needFloats(vector, need);
+  else needLinear(embedding, need);
+  for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) {
     for (const block of blocks) needBlock(block, need);
@@ -39,6 +43,7 @@ export function requireRunnable(plan: ModelPlan): void {
     const isEarly = sites.some(({ router }) => EARLY.includes(router.input));
     need(!isEarly || sites.length === 1, "routes known early beside other experts of the layer");
   }
+  needKeyWeights(plan, need);
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
   if (missing.size > 0) {
     const pieces = [...missing].join("; ");
@@ -95,6 +100,7 @@ function needBlock(block: Block, need: Need): void {
     needHeads([block.headSize], need);
     needMoe(block.moe, need);
   }
+  if (block.kind === "product-key") needProductKeys(block, need);
   if (block.kind === "short-convolution" || block.kind === "delta-net") {
     const taps = block.kernel.shape.at(-1) ?? 0;
     need(taps <= MOST_TAPS, `a convolution over ${taps} tokens (${block.kernel.name}; at most ${MOST_TAPS})`);
@@ -112,6 +118,29 @@ function needBlock(block: Block, need: Need): void {
   if ("kernel" in block) {
     const { name, shape } = block.kernel;
     need((shape.at(-1) ?? 0) > 1, `a convolution over ${shape.at(-1)} token (tensor ${name})`);
+  }
+}
+
+/** Floats of workgroup memory that every adapter has. */
+const MOST_SHARED = 4096;
+
+function needProductKeys({ heads, units, up, down }: ProductKeyBlock, need: Need): void {
+  const shared = up.length * heads * units;
+  need(shared <= MOST_SHARED, `${shared} sums of product keys (at most ${MOST_SHARED})`);
+  const types = new Set(down.map(({ weight: { type, stored = type } }) => stored));
+  need(types.size === 1, `second matrices of product keys of several types (${[...types].join(", ")})`);
+}
+
+/** Weights of product keys are there, and of the same shape, where a block takes those of one before it. */
+function needKeyWeights({ layers }: ModelPlan, need: Need): void {
+  let left: ProductKeyBlock | undefined;
+  for (const block of layers.flatMap(({ blocks }) => blocks)) {
+    if (block.kind !== "product-key") continue;
+    if (block.router) left = block;
+    need(
+      left?.heads === block.heads && left.keys === block.keys,
+      "product keys whose weights no block before them leaves",
+    );
   }
 }
 

@@ -13,7 +13,7 @@ import { buildPrograms, lookAt, type Program, type Programs } from "./forward.ts
 import type { ModelPlan } from "./plan.ts";
 import { GREEDY, RECORD_BYTES, Sampler, type Sampling, samplerBytes } from "./sampling.ts";
 import { type Chunk, type Seen, SeenReadback, seenBytes } from "./seen.ts";
-import { copyAside, isRecurrent, routeStride, type State, type StateSizes } from "./state.ts";
+import { copyAside, isRecurrent, positionWords, routeStride, type State, type StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
 /** Tokens decoded for each readback when no expert can be missing. */
@@ -38,6 +38,8 @@ export class Runner {
   readonly #plan: ModelPlan;
   readonly #state: State;
   readonly #sizes: StateSizes;
+  /** Numbers of a prompt that make a position. */
+  readonly #words: number;
   readonly #pager: Pager;
   readonly #programs: Programs;
   readonly #sampler: Sampler;
@@ -57,6 +59,7 @@ export class Runner {
     this.#plan = plan;
     this.#state = state;
     this.#sizes = sizes;
+    this.#words = positionWords(plan);
     this.#pager = pager;
     this.#programs = buildPrograms(gpu, plan, weights, state, sizes);
     this.#sampler = new Sampler(gpu, plan, state, this.#programs);
@@ -138,31 +141,45 @@ export class Runner {
     );
   }
 
-  /** Logits of every position of `prompt`, row by row: [prompt.length, vocabulary]. */
+  /** Logits of every position of `prompt`, row by row: [positions, vocabulary]. */
   async logits(prompt: readonly number[], signal: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
     const { vocabulary } = this.#plan;
-    const all = new Float32Array(prompt.length * vocabulary);
+    const all = new Float32Array((prompt.length / this.#words) * vocabulary);
     for (const chunk of this.#chunks(prompt, signal)) {
       await this.#feed(prompt, chunk, signal);
-      const { position, tokens } = chunk;
-      for (let row = 0; row < tokens; row++) {
+      for (let row = 0; row < chunk.tokens; row++) {
         signal.throwIfAborted();
-        const bytes = await this.#gpu.checked(() => {
-          const staging = this.#logits.take();
-          this.#submit(
-            (run) => run(this.#programs.logits, { position, tokens: 1, row }),
-            (encoder) => {
-              encoder.copyBufferToBuffer(this.#state.fault, 0, staging, 0, 4);
-              encoder.copyBufferToBuffer(this.#state.logits, 0, staging, 4, 4 * vocabulary);
-            },
-          );
-          return this.#logits.read(staging, 4 * (1 + vocabulary));
-        });
-        requireNoFault(new Uint32Array(bytes, 0, 1));
-        all.set(new Float32Array(bytes, 4), (position + row) * vocabulary);
+        all.set(await this.#logitsOf(chunk, row), (chunk.position + row) * vocabulary);
       }
     }
     return all;
+  }
+
+  /** Logits behind the last position of `prompt`, of which the first `from` are in the cache already, less than all. */
+  async lastLogits(prompt: readonly number[], signal: AbortSignal, from = 0): Promise<Float32Array> {
+    let last: Chunk = { position: 0, tokens: 0 };
+    for (const chunk of this.#chunks(prompt, signal, from)) {
+      await this.#feed(prompt, chunk, signal);
+      last = chunk;
+    }
+    return this.#logitsOf(last, last.tokens - 1);
+  }
+
+  /** Of a row of the chunk that has just run. */
+  async #logitsOf({ position }: Chunk, row: number): Promise<Float32Array> {
+    const bytes = await this.#gpu.checked(() => {
+      const staging = this.#logits.take();
+      this.#submit(
+        (run) => run(this.#programs.logits, { position, tokens: 1, row }),
+        (encoder) => {
+          encoder.copyBufferToBuffer(this.#state.fault, 0, staging, 0, 4);
+          encoder.copyBufferToBuffer(this.#state.logits, 0, staging, 4, 4 * this.#plan.vocabulary);
+        },
+      );
+      return this.#logits.read(staging, 4 * (1 + this.#plan.vocabulary));
+    });
+    requireNoFault(new Uint32Array(bytes, 0, 1));
+    return new Float32Array(bytes, 4);
   }
 
   /** No expert can be missing, and nobody wants to know the routes. */
@@ -175,9 +192,10 @@ export class Runner {
     this.#gpu.upload(this.#state.tokens, 0, Uint32Array.from(prompt));
     this.#drawn = undefined;
     this.#resetFault();
-    for (let position = from; position < prompt.length; ) {
+    const positions = prompt.length / this.#words;
+    for (let position = from; position < positions; ) {
       signal.throwIfAborted();
-      const end = position < alone ? alone : prompt.length;
+      const end = position < alone ? alone : positions;
       const tokens = Math.min(this.#sizes.chunk, end - position);
       yield { position, tokens };
       position += tokens;
@@ -192,11 +210,17 @@ export class Runner {
     sampling?: Sampling,
   ): Promise<number> {
     const { position, tokens } = chunk;
-    const ids = prompt.slice(position, position + tokens);
+    const ids = this.#idsOf(prompt, chunk);
     this.cached.begin(position, tokens);
     const id = await this.#runChunk(ids, chunk, signal, sampling);
     this.cached.wrote(position, ids, sampling && id);
     return id;
+  }
+
+  /** Of a point of one number its bits; one of several has no id by which the cache would know it again. */
+  #idsOf(prompt: readonly number[], { position, tokens }: Chunk): readonly number[] {
+    if (this.#words > 1) return new Array<number>(tokens).fill(-1);
+    return prompt.slice(position, position + tokens);
   }
 
   async #runChunk(

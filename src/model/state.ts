@@ -5,6 +5,7 @@ import { ROUTE_BYTES } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
+import { keyWeights } from "./blocks/product_key.ts";
 import {
   cellSize,
   type ExpertAttentionBlock,
@@ -19,6 +20,7 @@ import {
   type RouterSpec,
   recurrentCells,
   ropeSpecs,
+  seriesOf,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
 
@@ -48,7 +50,7 @@ export interface GateRange {
 
 /** Everything the programs write: activations of one chunk, the cache, the sequence. */
 export interface State {
-  /** [context + 1] u32: the sequence; the sampler appends to it. */
+  /** [context + 1] u32: the sequence; the sampler appends to it. Of a series [context + 1, size] f32. */
   readonly tokens: GPUBuffer;
   /** [1] u32: lowest site that missed an expert, or ABSENT. */
   readonly fault: GPUBuffer;
@@ -65,6 +67,8 @@ export interface State {
   readonly routerLogits: GPUBuffer;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** [chunk, 2, heads, keys] of product keys, from a block with a router to the next; none where there are no such. */
+  readonly keyWeights?: GPUBuffer | undefined;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
   readonly routes: GPUBuffer;
   readonly counts: GPUBuffer;
@@ -131,6 +135,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     );
   const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
   const experts = mostExperts(plan);
+  const keys = most(mixers, (block) => (block.kind === "product-key" ? keyWeights(block) : 0));
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
   const bases = plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => (block.kind === "feed-forward" && block.base ? [block.base] : [])),
@@ -151,7 +156,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const ropes = new Map(ropeSpecs(plan).map((rope) => [rope, floats("rope", rope.rotary, context)]));
   for (const [rope, table] of ropes) gpu.upload(table, 0, ropeTable(context, rope));
   return {
-    tokens: gpu.buffer("tokens", 4 * (context + 1), storage),
+    tokens: gpu.buffer("tokens", 4 * (context + 1) * positionWords(plan), storage),
     fault: gpu.buffer("fault", 4, storage),
     x: floats("x", plan.width),
     normed: floats("normed", plan.width),
@@ -164,6 +169,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    keyWeights: keys > 1 ? floats("key weights", keys) : undefined,
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
     tiles: gpu.buffer("tiles", TILE_BYTES * maxTiles(chunk, routes, experts, tile), storage),
@@ -178,6 +184,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     aside,
     ropes,
   };
+}
+
+/** Words of the sequence that a position takes: a token's id, or the numbers of a point. */
+export function positionWords(plan: ModelPlan): number {
+  return seriesOf(plan)?.embedding.size ?? 1;
 }
 
 /** Copies what only the last position left, or copies it back. */

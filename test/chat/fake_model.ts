@@ -137,6 +137,10 @@ export class FakeEngine implements EngineService {
     throw new Error("there are no logits");
   }
 
+  forecast(): never {
+    throw new Error("there is no series");
+  }
+
   async saveConversation(): Promise<never> {
     throw new Error("there is no cache");
   }

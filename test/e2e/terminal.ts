@@ -21,6 +21,11 @@ export function generate(args: readonly string[], hooks: TerminalHooks = {}): Pr
   return runEntry("demo/headless.ts", args, hooks);
 }
 
+/** What `npm run -s forecast -- ...args` runs. */
+export function forecast(args: readonly string[]): Promise<TerminalRun> {
+  return runEntry("demo/forecast.ts", args);
+}
+
 /** What `npm run -s tokenize -- ...args` runs. */
 export function tokenize(args: readonly string[]): Promise<TerminalRun> {
   return runEntry("demo/tokenize.ts", args);

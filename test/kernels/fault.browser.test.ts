@@ -9,6 +9,7 @@ import { cosine_gate } from "../../src/kernels/cosine_gate.ts";
 import { delta_net } from "../../src/kernels/delta_net.ts";
 import { delta_net_norm } from "../../src/kernels/delta_net_norm.ts";
 import { embed } from "../../src/kernels/embed.ts";
+import { embed_series } from "../../src/kernels/embed_series.ts";
 import { expert_down } from "../../src/kernels/expert_down.ts";
 import { expert_gate_up } from "../../src/kernels/expert_gate_up.ts";
 import { expert_up } from "../../src/kernels/expert_up.ts";
@@ -22,6 +23,9 @@ import { latent_kv } from "../../src/kernels/latent_kv.ts";
 import { logprobs } from "../../src/kernels/logprobs.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
 import type { PageMatrix } from "../../src/kernels/matrix.ts";
+import { product_key_mix } from "../../src/kernels/product_key_mix.ts";
+import { product_key_route } from "../../src/kernels/product_key_route.ts";
+import { product_key_sum } from "../../src/kernels/product_key_sum.ts";
 import { recurrent_cell } from "../../src/kernels/recurrent_cell.ts";
 import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
 import { rope_kv } from "../../src/kernels/rope_kv.ts";
@@ -119,6 +123,18 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const x = poisoned(gpu, "x", TOKENS * COLS);
     const tokens = storage(gpu, "tokens", Uint32Array.of(4, 0, 2, 1));
     return { steps: embed(gpu, { table: [matrix(gpu, 5, COLS)], tokens, x, scale: 1, fault }), outputs: [x] };
+  },
+  embed_series: (gpu, fault) => {
+    const x = poisoned(gpu, "x", TOKENS * COLS);
+    const [gate, value] = [vector(gpu, COLS), vector(gpu, COLS)];
+    const args = {
+      size: 1,
+      activation: "silu",
+      gate,
+      value,
+      points: floats(gpu, "points", TOKENS + 1),
+    } as const;
+    return { steps: [embed_series(gpu, { ...args, x, fault })], outputs: [x] };
   },
   rmsnorm: (gpu, fault) => {
     const y = poisoned(gpu, "y", TOKENS * COLS);
@@ -234,6 +250,32 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const inputs = { fromInput: floats(gpu, "i", TOKENS * 96), fromState: floats(gpu, "h", TOKENS * 96) };
     const args = { kind: "gru", size: 32, isStart: false, ...inputs, state } as const;
     return { steps: [recurrent_cell(gpu, { ...args, fault })], outputs: [state] };
+  },
+  product_key_route: (gpu, fault) => {
+    const weights = poisoned(gpu, "weights", TOKENS * 2 * 2 * 8);
+    const axis = { mean: vector(gpu, 4), variance: vector(gpu, 4) };
+    const shape = { heads: 2, keys: 8, statistics: [axis, axis], epsilon: 3, least: 0 } as const;
+    const scores = floats(gpu, "scores", TOKENS * 2 * 2 * 8);
+    return { steps: [product_key_route(gpu, { ...shape, scores, weights, fault })], outputs: [weights] };
+  },
+  product_key_mix: (gpu, fault) => {
+    const mixed = poisoned(gpu, "mixed", TOKENS * (4 * 8 * 4 + 2 * 8));
+    const inputs = {
+      weights: floats(gpu, "weights", TOKENS * 2 * 2 * 8),
+      hidden: floats(gpu, "hidden", TOKENS * 2 * 8 * 4),
+    };
+    const shape = { heads: 2, keys: 8, units: 4, decompose: "vertical", single: false } as const;
+    return { steps: [product_key_mix(gpu, { ...shape, ...inputs, mixed, fault })], outputs: [mixed] };
+  },
+  product_key_sum: (gpu, fault) => {
+    const y = guarded(gpu, "y", normals(seeded(10), TOKENS * COLS));
+    const inputs = {
+      products: floats(gpu, "products", TOKENS * COLS),
+      mixed: floats(gpu, "mixed", TOKENS * (8 * 4 + 8)),
+      biases: [vector(gpu, 8 * COLS)],
+    };
+    const shape = { keys: 8, units: 4, decompose: "horizontal", cols: COLS, add: true, scale: 1 } as const;
+    return { steps: [product_key_sum(gpu, { ...shape, ...inputs, y, fault })], outputs: [y] };
   },
   glu: (gpu, fault) => {
     const h = poisoned(gpu, "h", TOKENS * 32);

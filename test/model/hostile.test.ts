@@ -20,6 +20,7 @@ import type {
   NormSpec,
   RopeSpec,
 } from "../../src/model/plan.ts";
+import { outputLinears, seriesOf } from "../../src/model/plan.ts";
 import { requireRunnable } from "../../src/model/runnable.ts";
 import { fileBytes, fileFormats, type TensorType } from "../../src/quant/formats.ts";
 import type { Metadata, MetadataValue, ModelFile, TensorInfo } from "../../src/source/model_file.ts";
@@ -692,8 +693,14 @@ class Soundness {
     this.#numbers(plan, "plan", new Set());
     const { vocabulary, width, contextTokens, layers } = plan;
     this.#whole({ vocabulary, width, contextTokens, layers: layers.length });
-    this.#linear(plan.embedding, vocabulary, width);
-    this.#linear(plan.output, vocabulary, width);
+    const series = seriesOf(plan);
+    if (!series) this.#linear(plan.embedding as Linear, vocabulary, width);
+    for (const vector of series ? [series.embedding.gate, series.embedding.value] : []) {
+      this.#vector(vector, width, series?.embedding.size ?? 0);
+    }
+    const rows = outputLinears(plan).map((linear) => linear.weight.shape[0] ?? 0);
+    this.#must(rows.reduce((sum, n) => sum + n, 0) === vocabulary, `outputs of ${rows} rows`);
+    for (const [i, linear] of outputLinears(plan).entries()) this.#linear(linear, rows[i] as number, width);
     this.#norm(plan.finalNorm, width);
     for (const { blocks } of layers) for (const block of blocks) this.#block(block);
   }
@@ -758,7 +765,7 @@ class Soundness {
     else if (block.kind === "delta-net") this.#deltaNet(block);
     else if (block.kind === "feed-forward") this.#feedForward(block);
     else if (block.kind === "expert-attention") this.#expertAttention(block);
-    else {
+    else if (block.kind === "short-convolution") {
       const tokens = block.kernel.shape[1] ?? 0;
       this.#whole({ tokens }, 2);
       this.#vector(block.kernel, this.#width, tokens);

@@ -20,6 +20,16 @@ export function embed(table: Values, cols: number, tokens: Values): Float64Array
   return out;
 }
 
+/** silu(gate · p) ⊙ (value · p) of each point p. Both matrices [width, size], points [n, size]: [n, width]. */
+export function embedSeries(gate: Values, value: Values, size: number, points: Values): Float64Array {
+  const width = gate.length / size;
+  return Float64Array.from({ length: (points.length / size) * width }, (_, i) => {
+    const [row, start] = [(i % width) * size, Math.floor(i / width) * size];
+    const g = dot(gate, row, points, start, size);
+    return (g / (1 + Math.exp(-g))) * dot(value, row, points, start, size);
+  });
+}
+
 /** x / √(mean(x²) + epsilon) · weight over runs of `weight.length`: whole rows, or heads (q and k norms). */
 export function rmsnorm(x: Values, weight: Values, epsilon: number): Float64Array {
   const size = weight.length;

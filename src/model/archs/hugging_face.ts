@@ -27,9 +27,9 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, settings, expects = {}, keys, names = {}, unused, hasGuesses = false } = family;
+  const { architecture, settings, expects = {}, activations = ["silu", "swish"], keys, names = {} } = family;
   const config = settings ? told.with(settings(told)) : told;
-  config.expect("hidden_act", ["silu", "swish"]);
+  config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);
@@ -40,10 +40,10 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       "general.name": file.name,
       ...Object.fromEntries(metadata),
     },
-    tensors: ggufTensors(file, config, names, {
+    tensors: ggufTensors(file, config, typeof names === "function" ? names(config) : names, {
       layers: config.required("num_hidden_layers"),
-      dropsMore: hasGuesses,
-      unused,
+      dropsMore: family.hasGuesses ?? false,
+      unused: family.unused,
     }),
   };
 }

@@ -3,8 +3,10 @@ import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
 import { moduleFormer } from "./hugging_face_moduleformer.ts";
+import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
+import { timeMoe } from "./hugging_face_time_moe.ts";
 
 const noWindow = { sliding_window: [] };
 /** Windows are there in the file and off. */
@@ -121,5 +123,7 @@ export const families: Readonly<Record<string, Family>> = {
   llama_moe_rnn: llamaMoeRnn,
   moduleformer: moduleFormer,
   bam,
+  monet,
+  time_moe: timeMoe,
   "upcycling-qwen2-moe": apolloMoe,
 };

@@ -10,10 +10,12 @@ export interface Family {
   readonly settings?: (config: Config) => Readonly<Record<string, unknown>>;
   /** Settings that the mapping takes for granted, and their values; absent is one of them. */
   readonly expects?: Readonly<Record<string, readonly unknown[]>>;
+  /** Values of `hidden_act` that the mapping knows; SiLU alone unless told. */
+  readonly activations?: readonly string[];
   /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
   readonly keys?: (config: Config) => Keys;
   /** Tensors that are called otherwise than in most. */
-  readonly names?: Names;
+  readonly names?: Names | ((config: Config) => Names);
   /** Tensors that nothing is computed with. */
   readonly unused?: RegExp;
   /** Layers above those that the model says it has guess further tokens, and are left out. */

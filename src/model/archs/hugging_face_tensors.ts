@@ -3,8 +3,8 @@ import type { ModelFile, TensorInfo } from "../../source/model_file.ts";
 import type { Config } from "./hugging_face_config.ts";
 import { commonNames, globalNames, type Names, type Target } from "./hugging_face_names.ts";
 
-/** Made anew from the configuration. */
-const UNUSED = /\.rotary_emb\.|\.masked_bias$|\.attn\.bias$/;
+/** Made anew from the configuration, or of use in training alone. */
+const UNUSED = /\.rotary_emb\.|\.masked_bias$|\.attn\.bias$|\.num_batches_tracked$/;
 
 /** One tensor of an expert, or the name alone. */
 interface Placed {
@@ -49,7 +49,7 @@ export function ggufTensors(
       list.push({ tensor: { ...view, name }, expert });
     }
   }
-  if (isTied === false && !found.has("output.weight")) {
+  if (isTied === false && !found.has("output.weight") && !found.has("horizon_0.weight")) {
     throw config.bad("it does not tie the output to the embedding, but there is no lm_head.weight", {});
   }
   return [...found].map(([name, list]) => stack(name, list, config));

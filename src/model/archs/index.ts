@@ -28,6 +28,7 @@ import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
 import { moduleformer } from "./moduleformer.ts";
+import { monet } from "./monet.ts";
 import { olmoe } from "./olmoe.ts";
 import { phimoe } from "./phimoe.ts";
 import { qwen2moe } from "./qwen2moe.ts";
@@ -37,6 +38,7 @@ import { qwen3next, qwen35moe } from "./qwen3next.ts";
 import { FileReader } from "./reader.ts";
 import { rmoe } from "./rmoe.ts";
 import { smallthinker } from "./smallthinker.ts";
+import { timeMoe } from "./time_moe.ts";
 
 /**
  * Architecture mappings by the name a GGUF file gives in `general.architecture`, or that was made up for a family which
@@ -69,6 +71,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   "minimax-m2": minimaxM2,
   mistral3,
   moduleformer,
+  monet,
   olmoe,
   phimoe,
   qwen2moe,
@@ -79,11 +82,12 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   qwen3vlmoe,
   rmoe,
   smallthinker,
+  "time-moe": timeMoe,
 };
 
 /** Matrices that are quantised on the way to disk, where that is asked for: not routers, norms and other small ones. */
 const QUANTISED =
-  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output|q_exps|output_exps)|ffn_(gate|up|down|gate_up)(_exps|_shexp)?))\.weight$/;
+  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output|q_exps|output_exps)|ffn_(gate|up|down|gate_up)(_exps|_shexp|_\d+)?))\.weight$/;
 
 /**
  * The plan of a model file.

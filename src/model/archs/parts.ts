@@ -57,6 +57,9 @@ interface ExpertOptions {
   readonly selection?: RouterSpec["selection"] | undefined;
 }
 
+/** What comes before the first layer and behind the last. */
+type Ends = Pick<ModelPlan, "vocabulary" | "embedding" | "output">;
+
 type Gate = "softmax" | "sigmoid" | "sqrt-softplus";
 
 /** llama.cpp's `expert_gating_func`. Softmax over the chosen alone is softmax over all, renormalised. */
@@ -290,11 +293,21 @@ export class Parts {
     return { weight: stackRowsOf(both, part === "gate" ? 0 : out, out) };
   }
 
-  /** The model of these layers. */
-  model(layer: (l: number) => readonly Block[], changes: Partial<ModelPlan> = {}): ModelPlan {
+  /** Ids in, logits out. */
+  #tokens(): Ends {
     const { reader, width } = this;
     const vocabulary = reader.rows("token_embd.weight");
     const embedding = { weight: reader.tensor("token_embd.weight", [vocabulary, width]) };
+    const output = reader.has("output.weight") ? this.linear("output", vocabulary) : embedding;
+    return { vocabulary, embedding, output };
+  }
+
+  /** The model of these layers, between ends that are those of a language model unless told. */
+  model(
+    layer: (l: number) => readonly Block[],
+    { ends = this.#tokens(), ...changes }: Partial<ModelPlan> & { readonly ends?: Ends } = {},
+  ): ModelPlan {
+    const { reader, width } = this;
     // Blocks behind the last predict tokens further ahead, which nothing here asks for.
     const all = this.#blockCount;
     const layers = all - reader.upTo("nextn_predict_layers", all - 1);
@@ -302,15 +315,13 @@ export class Parts {
     return {
       architecture: reader.architecture,
       name: String(reader.file.metadata["general.name"] ?? reader.file.name),
-      vocabulary,
       width,
       contextTokens: reader.count("context_length", 2 ** 31),
-      embedding,
+      ...ends,
       embeddingScale: 1,
       residualScale: 1,
       layers: blocks.map((all) => ({ blocks: all })),
       finalNorm: changes.finalNorm ?? this.norm("output_norm"),
-      output: reader.has("output.weight") ? this.linear("output", vocabulary) : embedding,
       outputScale: 1,
       ...changes,
     };

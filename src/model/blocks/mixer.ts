@@ -6,6 +6,7 @@ import type { Build } from "./build.ts";
 import { deltaNetMixer } from "./delta_net.ts";
 import { expertAttentionMixer } from "./expert_attention.ts";
 import { latentAttentionMixer } from "./latent_attention.ts";
+import { productKeyMixer } from "./product_key.ts";
 import { shortConvolutionMixer } from "./short_convolution.ts";
 
 /** Floats per token that a block needs of the buffers all blocks share. */
@@ -28,7 +29,7 @@ export interface Kept {
   readonly floats: number;
 }
 
-/** A kind of block that mixes tokens. */
+/** A kind of block that is always there as a whole: all that mix tokens, and product-key experts. */
 export interface Mixer<B> {
   /** Matrices, with their biases and scales, in the order they are used. */
   linears(block: B): readonly Linear[];
@@ -47,6 +48,7 @@ const mixers: { readonly [K in MixerBlock["kind"]]: Mixer<Extract<MixerBlock, { 
   "latent-attention": latentAttentionMixer,
   "short-convolution": shortConvolutionMixer,
   "delta-net": deltaNetMixer,
+  "product-key": productKeyMixer,
 };
 
 export function mixerOf<B extends MixerBlock>(block: B): Mixer<B> {
