@@ -36,7 +36,7 @@ export function embed_series(gpu: Gpu, args: EmbedSeriesArgs): Step {
       VALUE_BASE: value.base,
       ...activation.constants,
     },
-    snippets: [activation.snippet],
+    snippets: activation.snippets,
     buffers: { gates: gate.buffer, values: value.buffer, points, x },
     fault,
     grid: (tokens) => [Math.ceil(cols / LANES), tokens],

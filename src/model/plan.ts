@@ -397,7 +397,14 @@ export interface RouterSpec {
         /** A group is as good as its best expert, or as its best two together. */
         readonly by: "best" | "best-two";
       }
-    | { readonly rule: "all" | "expert-choice" };
+    | {
+        readonly rule:
+          | "all"
+          /** Each expert takes the tokens that it is best for. */
+          | "expert-choice"
+          /** The same experts for all tokens, by the whole sequence (Union of Experts). */
+          | "whole-sequence";
+      };
   readonly weights: {
     readonly rule: "renormalise" | "raw" | "one";
     readonly scale: number;

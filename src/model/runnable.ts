@@ -184,7 +184,12 @@ const INPUTS: readonly string[] = ["block", "before-attention", "beside-attentio
 /** Routes that are resolved before the layer's other blocks run. */
 const EARLY: readonly string[] = ["before-attention", "beside-attention"];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
-const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold"];
+const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
+/** Rules that no causal model can have: what they choose for a token hangs on tokens that are not there yet. */
+const LOOKS_AHEAD: Readonly<Record<string, string>> = {
+  "expert-choice": "each expert takes its best tokens of all, those to come included",
+  "whole-sequence": "the experts are chosen by all tokens, those to come included",
+};
 
 function needMoe(moe: MoeSpec, need: Need): void {
   const { router, table, bias } = moe;
@@ -196,7 +201,8 @@ function needMoe(moe: MoeSpec, need: Need): void {
     `a router of ${logits.layers.length} layers`,
   );
   need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
-  need(RULES.includes(selection.rule), `${selection.rule} selection`);
+  const why = LOOKS_AHEAD[selection.rule];
+  need(RULES.includes(selection.rule), `${selection.rule} selection${why ? `, where ${why}` : ""}`);
   const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
   need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);

@@ -1,6 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type InlineOptions, loadModelInline } from "../../src/inline.ts";
+import { buildPrograms } from "../../src/model/forward.ts";
 import { GREEDY } from "../../src/model/sampling.ts";
+import { allocateState } from "../../src/model/state.ts";
+import { Weights } from "../../src/model/weights.ts";
 import { sharedAdapter } from "../support/adapter.ts";
 import { type BamOptions, bamFolder, bamLogits } from "../support/bam_folder.ts";
 import { collect, lastLogits, openCold, prefillLogits } from "../support/engine.ts";
@@ -44,7 +47,25 @@ describe.each<[string, BamOptions]>([
   });
 });
 
-test("routes are resolved before the attention; chunks and what is in the cache change no bit", async () => {
+test("routes are resolved before the attention, so that experts come while it runs", async () => {
+  const gpu = await openGpu();
+  const { plan, pages, sizes } = await openCold(gpu, bamFolder({ sharesKeys: false }), ONE_SLOT);
+  const weights = new Weights(gpu, pages);
+  weights.placeSites(pages.sites.map(() => 1));
+  const { decode } = buildPrograms(gpu, plan, weights, allocateState(gpu, plan, sizes), sizes);
+  const between = decode.sites.map(({ early = -1, route }) =>
+    decode.steps.slice(early, route + 1).map(({ label }) => label),
+  );
+  for (const labels of between) {
+    expect([labels[0], labels.at(-1)]).toEqual(["route", "route"]);
+    expect(labels).toContain("attention");
+    expect(labels).toContain("soft_mixture");
+  }
+  expect(between).toHaveLength(2);
+  gpu.destroy();
+});
+
+test("chunks and what is in the cache change no bit", async () => {
   const gpu = await openGpu();
   const folder = bamFolder({ sharesKeys: true });
   const open = await openCold(gpu, folder, { chunkTokens: 16, contextTokens: 64, ...ONE_SLOT });

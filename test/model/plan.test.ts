@@ -175,7 +175,36 @@ describe("what cannot run: unsupported-model", () => {
       }),
     ],
     ["a softmax router", withRouter({ logits: { ...router.logits, temperature: 0.5 } })],
-    ["expert-choice selection", withRouter({ selection: { rule: "expert-choice" } })],
+    [
+      "expert-choice selection, where each expert takes its best tokens of all, those to come included",
+      withRouter({ selection: { rule: "expert-choice" } }),
+    ],
+    [
+      "whole-sequence selection, where the experts are chosen by all tokens, those to come included",
+      withRouter({ selection: { rule: "whole-sequence" } }),
+    ],
+    [
+      "routes known early beside other experts of the layer",
+      {
+        ...plan,
+        layers: [
+          {
+            blocks: [
+              feedForward,
+              { ...feedForward, moe: { ...moe, router: { ...router, input: "beside-attention" } } },
+            ],
+          },
+        ],
+      },
+    ],
+    [
+      "a mixture of attention with sinks or gates",
+      withBlock({
+        ...attention,
+        sinks: tensor,
+        mixture: { experts: 1, gate: { weight: tensor }, sharesKeys: false },
+      } as Block),
+    ],
     [
       "threshold selection with a bias",
       withRouter({
