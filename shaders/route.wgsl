@@ -12,8 +12,9 @@
 // the model's.
 // An expert whose slot is ABSENT is a fault: the lowest site that met one is kept in `fault`, before DAMAGED. Any
 // other slot is passed on, found or not: one that another wave computes is ELSEWHERE.
+// Experts that `is_dropped` are chosen like others, weigh nothing and take no part in RENORM's sum.
 // Rows behind a token's count name no expert and no slot, so that nothing computes or fetches them.
-// Joined: gate_*, select_*, reduce_*, is_number, route_set.
+// Joined: logits_*, gate_*, select_*, reduce_*, is_number, is_dropped, route_set.
 @group(0) @binding(0) var<storage, read> logits: array<f32>;            // [tokens, EXPERTS]
 @group(0) @binding(1) var<storage, read> page_table: array<u32>;        // this site, then a slot or ABSENT per expert
 @group(0) @binding(2) var<storage, read_write> routes: array<Route>;    // [tokens, ROUTES]
@@ -36,7 +37,7 @@ var<private> chosen: array<u32, ROUTES>;
 
 fn logit_at(t: u32, e: u32) -> f32 {
   let l = logits[t * EXPERTS + e];
-  return select(LOWEST, l, is_number(l));
+  return select(LOWEST, gated(l), is_number(l));
 }
 
 // What experts are chosen by.
@@ -93,9 +94,11 @@ fn take_best(count: u32, lane: u32) -> u32 {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let t = group.y;
+  read_all(t, lane);
   var best = LOWEST;
   for (var e = lane; e < EXPERTS; e += LANES) {
-    best = max(best, logit_at(t, e));
+    // Without those that are dropped, whose masses nobody adds.
+    best = max(best, select(logit_at(t, e), LOWEST, is_dropped(e)));
     if (!is_number(logits[t * EXPERTS + e])) {
       atomicMin(&fault, DAMAGED);
     }
@@ -135,7 +138,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   if (RENORM) {
     var sum = 0.0;
     for (var e = lane; e < EXPERTS; e += LANES) {
-      if (ranks[e / LANES] == TAKEN) {
+      if (ranks[e / LANES] == TAKEN && !is_dropped(e)) {
         sum += mass(logit_at(t, e), top);
       }
     }
@@ -151,7 +154,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (slot == ABSENT) {
       atomicMin(&fault, page_table[0]);
     }
-    routes[t * ROUTES + i] = Route(e, slot, WEIGHT_SCALE * mass(logit_at(t, e), top) / total);
+    let weight = WEIGHT_SCALE * mass(logit_at(t, e), top) / total;
+    routes[t * ROUTES + i] = Route(e, slot, select(weight, 0.0, is_dropped(e)));
   }
   if (lane == 0u) {
     counts[t] = count;

@@ -5,7 +5,7 @@ import type { Predictor, PredictorState, Ranking } from "./predictor/predictor.t
 import { prefillMode, ringGuesses } from "./prefill.ts";
 import type { RouteRows } from "./routes.ts";
 import { ExpertStream, type StreamParts, type StreamSite } from "./stream.ts";
-import { traceHeader, traceLine } from "./trace.ts";
+import { type TraceSite, traceHeader, traceLine } from "./trace.ts";
 
 /** Below any guess: what the ring and `fill` bring need not be likely. */
 const ANY = 0;
@@ -79,9 +79,9 @@ export class Pager {
     this.stream = new ExpertStream({ ...parts, pool: this.#pool });
     this.keepsTrace = parts.keepsTrace;
     this.activity = new Activity(sites.map(({ experts }) => experts));
-    this.#missChances = sites.map(({ slots, experts }) => (slots < experts ? UNKNOWN : 0));
+    this.#missChances = sites.map((site) => (site.slots < pagesOf(site) ? UNKNOWN : 0));
     this.#seen = sites.map(() => ({ tokens: 0, routes: 0 }));
-    this.#trace = [traceHeader(sites.map(({ experts, topK, pageBytes }) => ({ experts, topK, pageBytes })))];
+    this.#trace = [traceHeader(sites.map(traceSite))];
   }
 
   get counters(): PagingCounters {
@@ -124,7 +124,7 @@ export class Pager {
    * @returns sets of experts that fit the slots; the site is done when each was brought and computed.
    */
   stopped(site: number, routes: RouteRows): number[][] {
-    const needed = routes.needed(site);
+    const needed = routes.needed(site, this.#hasPage(site));
     const missed = needed.filter((expert) => !this.stream.isThere(site, expert));
     this.#counters.faults++;
     this.#counters.expertsMissed += missed.length;
@@ -166,7 +166,7 @@ export class Pager {
     this.#counters.expertsNeeded += tokens * each;
   }
 
-  /** Experts that a token is routed to: top-k, or the mean where their number varies. */
+  /** Experts with pages that a token is routed to: top-k, or the mean where their number varies. */
   #routesOf(site: number): number {
     const { tokens, routes } = this.#seen[site] ?? { tokens: 0, routes: 0 };
     return tokens > 0 ? routes / tokens : (this.#sites[site]?.topK ?? 0);
@@ -174,8 +174,9 @@ export class Pager {
 
   /** Brings experts into free slots, most used first, as long as they fit a batch; false if there is nothing to bring. */
   async fill(batchBytes: number): Promise<boolean> {
-    const guesses = this.#withUses().flatMap(({ uses, slots, experts, pageBytes }, site) => {
-      if (slots < experts) return [];
+    const guesses = this.#withUses().flatMap((info, site) => {
+      const { uses, slots, experts, pageBytes } = info;
+      if (slots < pagesOf(info)) return [];
       const absent = Array.from({ length: experts }, (_, expert) => expert).filter(
         (expert) => !this.stream.isThere(site, expert),
       );
@@ -215,16 +216,22 @@ export class Pager {
 
   #use(end: number, routes: RouteRows): void {
     for (; this.#sitesUsed < end; this.#sitesUsed++) {
-      const needed = routes.needed(this.#sitesUsed);
+      const hasPage = this.#hasPage(this.#sitesUsed);
+      const needed = routes.needed(this.#sitesUsed, hasPage);
       const seen = this.#seen[this.#sitesUsed];
       if (seen) {
         seen.tokens += routes.tokens;
-        seen.routes += routes.count(this.#sitesUsed);
+        seen.routes += routes.count(this.#sitesUsed, hasPage);
       }
       this.#counters.expertsNeeded += needed.length;
       this.#pool.use(this.#sitesUsed, needed, this.#token);
       this.#missChances[this.#sitesUsed] = this.missChance(this.#sitesUsed) * (1 - RECENT);
     }
+  }
+
+  #hasPage(site: number): (expert: number) => boolean {
+    const pages = this.#sites[site]?.pages ?? [];
+    return (expert) => pages[expert] !== undefined;
   }
 
   #prefetch(guesses: readonly Guess[], floor?: number): void {
@@ -241,4 +248,13 @@ export class Pager {
     const { uses } = this.#pool.save();
     return this.#sites.map((site, s) => ({ ...site, topK: this.#routesOf(s), uses: uses[s] ?? [] }));
   }
+}
+
+/** Experts of a site that have a page. */
+function pagesOf({ experts, pageless = [] }: PagerSite): number {
+  return experts - pageless.length;
+}
+
+function traceSite({ experts, topK, pageBytes, pageless = [] }: PagerSite): TraceSite {
+  return { experts, topK, pageBytes, ...(pageless.length > 0 ? { pageless } : {}) };
 }

@@ -3,12 +3,16 @@ import type { Guess, Policy, PolicyFactory } from "./policy/policy.ts";
 
 /** In a page table: the expert has no slot. */
 export const ABSENT = -1;
+/** In a page table: it has no page, and needs no slot. */
+const PAGELESS = -2;
 
 /** The pool of one MoE site. */
 export interface PoolSite {
   readonly experts: number;
   readonly topK: number;
-  /** Equal slots of `pageBytes`, 1 to `experts`. */
+  /** Experts without a page: whoever names them names nobody. */
+  readonly pageless?: readonly number[] | undefined;
+  /** Equal slots of `pageBytes`, 1 to the experts with a page. */
   readonly slots: number;
   readonly pageBytes: number;
 }
@@ -49,7 +53,7 @@ export interface PoolState {
 
 /** Where the experts of one site are. */
 interface Site extends PoolSite {
-  /** [experts] → slot or ABSENT. */
+  /** [experts] → slot, ABSENT or PAGELESS. */
   readonly table: Int32Array<ArrayBuffer>;
   /** [slots] → expert or ABSENT. */
   readonly holders: Int32Array<ArrayBuffer>;
@@ -84,7 +88,7 @@ export class ExpertPool {
   /** @param saved of an earlier run of the same model; anything of another shape is not looked at. */
   constructor(sites: readonly PoolSite[], policy: PolicyFactory, saved?: PoolState) {
     this.#floor = new GuessFloor(saved?.floor);
-    this.#sites = sites.map(({ experts, topK, slots, pageBytes }, s) => {
+    this.#sites = sites.map(({ experts, topK, slots, pageBytes, pageless = [] }, s) => {
       const before = saved?.uses.length === sites.length ? saved.uses[s] : undefined;
       const uses = before?.length === experts ? before : undefined;
       return {
@@ -92,7 +96,9 @@ export class ExpertPool {
         topK,
         slots,
         pageBytes,
-        table: new Int32Array(experts).fill(ABSENT),
+        table: new Int32Array(experts)
+          .fill(ABSENT)
+          .map((slot, e) => (pageless.includes(e) ? PAGELESS : slot)),
         holders: new Int32Array(slots).fill(ABSENT),
         unproven: new Set(),
         uses: Float64Array.from(uses ?? new Float64Array(experts)),
@@ -106,7 +112,7 @@ export class ExpertPool {
     return { ...this.#counters };
   }
 
-  /** [experts] → slot or ABSENT; the live table, to be read only. */
+  /** [experts] → slot, or below 0; the live table, to be read only. */
   table(site: number): Int32Array<ArrayBuffer> {
     return this.#site(site).table;
   }
@@ -124,6 +130,7 @@ export class ExpertPool {
   use(site: number, needed: readonly number[], token: number): void {
     const { table, uses, unproven, policy } = this.#site(site);
     for (const expert of new Set(needed)) {
+      if (table[expert] === PAGELESS) continue;
       if (table[expert] === ABSENT) this.#counters.misses++;
       else this.#counters.hits++;
       if (unproven.delete(expert)) this.#counters.earlyUsed++;
@@ -138,7 +145,7 @@ export class ExpertPool {
    */
   waves(site: number, needed: readonly number[]): number[][] {
     const { table, slots } = this.#site(site);
-    const distinct = [...new Set(needed)];
+    const distinct = [...new Set(needed)].filter((expert) => table[expert] !== PAGELESS);
     const resident = distinct.filter((expert) => table[expert] !== ABSENT);
     const order = distinct.length <= slots ? distinct : [...resident, ...this.absent(site, distinct)];
     return Array.from({ length: Math.ceil(order.length / slots) }, (_, i) =>

@@ -4,6 +4,8 @@ import type { Guess } from "./policy/policy.ts";
 export interface PrefillSite {
   readonly experts: number;
   readonly topK: number;
+  /** Experts without a page, which count for nothing. */
+  readonly pageless?: readonly number[] | undefined;
   /** How often each expert was needed, in any unit. Without it all count as used evenly. */
   readonly uses?: readonly number[] | undefined;
 }
@@ -17,11 +19,15 @@ export type PrefillMode = "on-demand" | "ring";
 /** The ring is worth it when at most one in ten of the pages it brings is not needed. */
 const RING_SHARE = 0.9;
 
-/** The chance that a chunk needs each expert of a site, if its tokens choose independently. [experts] */
-export function touchChances({ experts, topK, uses }: PrefillSite, chunkTokens: number): number[] {
+/** The chance that a chunk needs the page of each expert of a site, if its tokens choose independently. [experts] */
+export function touchChances(
+  { experts, topK, pageless = [], uses }: PrefillSite,
+  chunkTokens: number,
+): number[] {
   const total = uses?.reduce((sum, n) => sum + n, 0) ?? 0;
   return Array.from({ length: experts }, (_, e) => {
-    const share = total > 0 ? (uses?.[e] ?? 0) / total : 1 / experts;
+    if (pageless.includes(e)) return 0;
+    const share = total > 0 ? (uses?.[e] ?? 0) / total : 1 / (experts - pageless.length);
     return 1 - (1 - Math.min(1, share * topK)) ** chunkTokens;
   });
 }
@@ -31,7 +37,7 @@ export function prefillMode(sites: readonly PrefillSite[], chunkTokens: number):
   const touched = sites
     .flatMap((site) => touchChances(site, chunkTokens))
     .reduce((sum, chance) => sum + chance, 0);
-  const all = sites.reduce((sum, { experts }) => sum + experts, 0);
+  const all = sites.reduce((sum, { experts, pageless = [] }) => sum + experts - pageless.length, 0);
   return touched >= RING_SHARE * all ? "ring" : "on-demand";
 }
 

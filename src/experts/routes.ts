@@ -5,6 +5,8 @@ const WORDS = 3;
 /** The expert of a row that a token does not use; the rows behind are unused too. */
 const NOBODY = 0xffffffff;
 
+const anyExpert = (_expert: number): boolean => true;
+
 /** The routes that one replay left behind, read back. */
 export class RouteRows {
   readonly tokens: number;
@@ -37,17 +39,17 @@ export class RouteRows {
     return Array.from({ length: sites }, (_, site) => this.route(site, token));
   }
 
-  /** Routes of all tokens together. */
-  count(site: number): number {
-    return Array.from({ length: this.tokens }, (_, token) => this.route(site, token).length).reduce(
-      (sum, length) => sum + length,
-      0,
-    );
+  /** Routes of all tokens together. @param hasPage which of them count */
+  count(site: number, hasPage = anyExpert): number {
+    return this.#all(site).filter(hasPage).length;
   }
 
-  /** Every expert that any token needs, each once. */
-  needed(site: number): number[] {
-    const all = Array.from({ length: this.tokens }, (_, token) => this.route(site, token));
-    return [...new Set(all.flat())];
+  /** Every expert that any token needs, each once. @param hasPage which of them count */
+  needed(site: number, hasPage = anyExpert): number[] {
+    return [...new Set(this.#all(site))].filter(hasPage);
+  }
+
+  #all(site: number): number[] {
+    return Array.from({ length: this.tokens }, (_, token) => this.route(site, token)).flat();
   }
 }

@@ -6,12 +6,14 @@ import { ABSENT, type ExpertPool, type Load } from "./pool.ts";
 const BATCH_BYTES = 4 * 2 ** 20;
 /** Pages on their way from the store hold at most this, or two pages. */
 const IN_FLIGHT_BYTES = 8 * 2 ** 20;
+/** In place of the slot of an expert without a page. */
+const PAGELESS = -2;
 
 /** The experts of one MoE site as the stream sees them. */
 export interface StreamSite {
   readonly pageBytes: number;
-  /** Index of each expert's page: [experts]. */
-  readonly pages: readonly number[];
+  /** Index of each expert's page: [experts]; undefined for those without one, which are always there. */
+  readonly pages: readonly (number | undefined)[];
 }
 
 /** GPU memory for experts, and the page table that routes are resolved with. Both change between submits. */
@@ -63,7 +65,7 @@ export class ExpertStream {
   readonly #read: StreamParts["read"];
   readonly #cache: HostCache;
   readonly #limitBytes: number;
-  /** [site][expert] → the slot its bytes are in, or ABSENT. */
+  /** [site][expert] → the slot its bytes are in, ABSENT or PAGELESS. */
   readonly #there: readonly Int32Array<ArrayBuffer>[];
   readonly #rows: readonly Uint32Array<ArrayBuffer>[];
   /** Sites whose row the GPU has not seen. */
@@ -86,9 +88,14 @@ export class ExpertStream {
     this.#limitBytes = Math.max(2 * largest, Math.min(IN_FLIGHT_BYTES, hostBytes / 4));
     // The store counts what is in flight too.
     this.#cache = new HostCache(Math.max(0, hostBytes - 2 * this.#limitBytes));
-    this.#there = sites.map(({ pages }) => new Int32Array(pages.length).fill(ABSENT));
+    this.#there = sites.map(({ pages }) =>
+      Int32Array.from(pages, (page) => (page === undefined ? PAGELESS : ABSENT)),
+    );
     this.#rows = sites.map(({ pages }) => new Uint32Array(pages.length));
-    this.#absentExperts = sites.reduce((sum, { pages }) => sum + pages.length, 0);
+    this.#absentExperts = this.#there.reduce(
+      (sum, site) => sum + site.filter((slot) => slot === ABSENT).length,
+      0,
+    );
     for (const site of sites.keys()) this.#changed.add(site);
   }
 
@@ -160,7 +167,8 @@ export class ExpertStream {
       const { absent, elsewhere } = this.#marks;
       const there = this.#there[site] as Int32Array;
       const row = this.#rows[site] as Uint32Array<ArrayBuffer>;
-      for (const [expert, slot] of there.entries()) row[expert] = slot === ABSENT ? absent : slot;
+      for (const [expert, slot] of there.entries())
+        row[expert] = slot === ABSENT ? absent : slot === PAGELESS ? elsewhere : slot;
       if (this.#elsewhere?.site === site)
         for (const expert of this.#elsewhere.experts) row[expert] = elsewhere;
       this.#slots.show(site, row);

@@ -5,6 +5,8 @@ export interface TraceSite {
   readonly experts: number;
   readonly topK: number;
   readonly pageBytes: number;
+  /** Experts without a page: routes name them, and nothing is brought for them. */
+  readonly pageless?: readonly number[] | undefined;
 }
 
 export interface TraceToken {
@@ -83,12 +85,19 @@ function readHeader(value: unknown): TraceSite[] {
   if (format !== FORMAT || version !== VERSION) throw badTrace(1, `is not of format ${FORMAT} ${VERSION}`);
   if (!Array.isArray(sites) || sites.length === 0) throw badTrace(1, "lists no sites");
   return sites.map((site: unknown, s) => {
-    const { experts, topK, pageBytes } = (site ?? {}) as Record<string, unknown>;
+    const { experts, topK, pageBytes, pageless = [] } = (site ?? {}) as Record<string, unknown>;
     const counts = [experts, topK, pageBytes];
-    if (!counts.every(isCount) || Number(topK) > Number(experts) || Number(experts) > BASE * BASE) {
+    const isExpert = (value: unknown) => Number.isSafeInteger(value) && Number(value) < Number(experts);
+    if (
+      !(Array.isArray(pageless) && pageless.every(isExpert) && pageless.length < Number(experts)) ||
+      !counts.every(isCount) ||
+      Number(topK) > Number(experts) ||
+      Number(experts) > BASE * BASE
+    ) {
       throw badTrace(1, `has impossible counts for site ${s}: ${JSON.stringify(site)}`);
     }
-    return { experts: Number(experts), topK: Number(topK), pageBytes: Number(pageBytes) };
+    const without = pageless.length > 0 ? { pageless: pageless.map(Number) } : {};
+    return { experts: Number(experts), topK: Number(topK), pageBytes: Number(pageBytes), ...without };
   });
 }
 

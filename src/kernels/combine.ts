@@ -5,6 +5,7 @@ import sumFromZero from "../../shaders/lib/sum_from_zero.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
+import { outputsCode, type PagelessExperts } from "./pageless.ts";
 import type { VectorPiece } from "./rmsnorm.ts";
 import { makeStep, type Stoppable } from "./step.ts";
 
@@ -17,6 +18,8 @@ export interface CombineArgs extends Stoppable {
   readonly weighted?: boolean | undefined;
   /** [cols], times a scale of its own part of the sum, once a token. */
   readonly bias?: { readonly vector: VectorPiece; readonly scale: number } | undefined;
+  /** Experts that have no row. Not without weights, nor beside a bias. */
+  readonly pageless?: PagelessExperts | undefined;
   /** Write `x`, whatever it holds, rather than add to it. */
   readonly store?: boolean | undefined;
   /** [tokens · topK, cols] f32 */
@@ -44,6 +47,7 @@ export function combine(gpu: Gpu, args: CombineArgs): Step {
     x,
     fault,
   } = args;
+  const outputs = outputsCode(args.pageless);
   return makeStep(gpu, {
     label: "combine",
     source,
@@ -55,9 +59,10 @@ export function combine(gpu: Gpu, args: CombineArgs): Step {
       WEIGHTED: weighted,
       STORE: store,
       ...(bias && { BIAS: bias.vector.base, BIAS_SCALE: { f32: bias.scale } }),
+      ...outputs.constants,
     },
-    snippets: [routeSet, bias ? sumFromBias : sumFromZero],
-    buffers: { rows, routes, counts, x, ...(bias && { biases: bias.vector.buffer }) },
+    snippets: [routeSet, bias ? sumFromBias : sumFromZero, ...outputs.snippets],
+    buffers: { rows, routes, counts, x, ...(bias && { biases: bias.vector.buffer }), ...outputs.buffers },
     fault,
     grid: (tokens) => [Math.ceil(cols / 4 / LANES), tokens],
   });

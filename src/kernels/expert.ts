@@ -1,5 +1,6 @@
 import inputWeightOne from "../../shaders/lib/input_weight_one.wgsl?raw";
 import inputWeightRoute from "../../shaders/lib/input_weight_route.wgsl?raw";
+import inputWeightScale from "../../shaders/lib/input_weight_scale.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import routesGrouped from "../../shaders/lib/routes_grouped.wgsl?raw";
 import tilesDirect from "../../shaders/lib/tiles_direct.wgsl?raw";
@@ -67,11 +68,23 @@ export function expertStep(
   };
 }
 
-/** What an expert's first product is multiplied by: its route's weight, or nothing. */
+/** What an expert's input is multiplied by; one of them, or nothing. */
+export interface InputWeight {
+  /** A route's weight multiplies its expert's input; `combine` is then told not to weigh. */
+  readonly weightsFirst?: boolean | undefined;
+  readonly inputScale?: number | undefined;
+}
+
+/** WGSL `input_weighted`, which multiplies the products of the input. */
 export function inputWeight({
   weightsFirst = false,
+  inputScale,
   grouped,
-}: Pick<PairArgs, "grouped"> & { readonly weightsFirst?: boolean | undefined }): string[] {
-  if (!weightsFirst) return [inputWeightOne];
-  return [inputWeightRoute, ...(grouped ? [routesGrouped] : [])];
+}: Pick<PairArgs, "grouped"> & InputWeight): string[] {
+  if (weightsFirst) return [inputWeightRoute, ...(grouped ? [routesGrouped] : [])];
+  return [inputScale === undefined ? inputWeightOne : inputWeightScale];
+}
+
+export function inputConstants({ inputScale }: InputWeight): Constants {
+  return inputScale === undefined ? {} : { INPUT_SCALE: { f32: inputScale } };
 }

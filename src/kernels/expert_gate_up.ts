@@ -3,18 +3,23 @@ import dot32 from "../../shaders/lib/dot32.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { type ActivationArgs, activationCode } from "./activation.ts";
-import { expertStep, inputWeight, type PairArgs, type PoolSegment } from "./expert.ts";
+import {
+  expertStep,
+  type InputWeight,
+  inputConstants,
+  inputWeight,
+  type PairArgs,
+  type PoolSegment,
+} from "./expert.ts";
 import { dequantOf, type PageMatrix, pageMatrixCode } from "./matrix.ts";
 import { makeStep } from "./step.ts";
 
-export interface ExpertGateUpArgs extends PairArgs, ActivationArgs {
+export interface ExpertGateUpArgs extends PairArgs, ActivationArgs, InputWeight {
   readonly segment: PoolSegment;
   readonly pageBytes: number;
   /** Both [rows, cols]. */
   readonly gate: PageMatrix;
   readonly up: PageMatrix;
-  /** A route's weight multiplies its expert's input; `combine` is then told not to weigh. */
-  readonly weightsFirst?: boolean | undefined;
   /** [tokens, cols] f32 */
   readonly x: GPUBuffer;
   /** [tokens · topK, rows] f32 */
@@ -29,7 +34,7 @@ export function expert_gate_up(gpu: Gpu, args: ExpertGateUpArgs): Step {
   return makeStep(gpu, {
     label: "expert_gate_up",
     source,
-    constants: { ...shared.constants, ...activation.constants },
+    constants: { ...shared.constants, ...activation.constants, ...inputConstants(args) },
     snippets: [
       ...dequantOf([gate.type, up.type]),
       dot32,

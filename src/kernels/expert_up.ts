@@ -3,17 +3,22 @@ import dot32 from "../../shaders/lib/dot32.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Step } from "../gpu/program.ts";
 import { type ActivationArgs, activationCode } from "./activation.ts";
-import { expertStep, inputWeight, type PairArgs, type PoolSegment } from "./expert.ts";
+import {
+  expertStep,
+  type InputWeight,
+  inputConstants,
+  inputWeight,
+  type PairArgs,
+  type PoolSegment,
+} from "./expert.ts";
 import { dequantOf, type PageMatrix, pageMatrixCode } from "./matrix.ts";
 import { makeStep } from "./step.ts";
 
-export interface ExpertUpArgs extends PairArgs, ActivationArgs {
+export interface ExpertUpArgs extends PairArgs, ActivationArgs, InputWeight {
   readonly segment: PoolSegment;
   readonly pageBytes: number;
   /** [rows, cols] */
   readonly up: PageMatrix;
-  /** A route's weight multiplies its expert's input; `combine` is then told not to weigh. */
-  readonly weightsFirst?: boolean | undefined;
   /** [tokens, cols] f32 */
   readonly x: GPUBuffer;
   /** [tokens · topK, rows] f32 */
@@ -28,7 +33,7 @@ export function expert_up(gpu: Gpu, args: ExpertUpArgs): Step {
   return makeStep(gpu, {
     label: "expert_up",
     source,
-    constants: { ...shared.constants, ...activation.constants },
+    constants: { ...shared.constants, ...activation.constants, ...inputConstants(args) },
     snippets: [
       ...dequantOf([up.type]),
       dot32,

@@ -4,6 +4,8 @@ import gateSqrtSoftplus from "../../shaders/lib/gate_sqrt_softplus.wgsl?raw";
 import isNumber from "../../shaders/lib/is_number.wgsl?raw";
 import keptThreshold from "../../shaders/lib/kept_threshold.wgsl?raw";
 import keptTopP from "../../shaders/lib/kept_top_p.wgsl?raw";
+import logitsDeviation from "../../shaders/lib/logits_deviation.wgsl?raw";
+import logitsPlain from "../../shaders/lib/logits_plain.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
 import selectTopK from "../../shaders/lib/select_top_k.wgsl?raw";
 import selectWhile from "../../shaders/lib/select_while.wgsl?raw";
@@ -11,6 +13,7 @@ import source from "../../shaders/route.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
+import { type ExpertRange, rangesCode } from "./pageless.ts";
 import type { VectorPiece } from "./rmsnorm.ts";
 import { makeStep, reduction } from "./step.ts";
 
@@ -52,6 +55,10 @@ export interface RouteArgs {
   readonly limit?: RouteLimit | undefined;
   /** Softmax over all experts unless told. Softmax over the chosen alone is softmax, renormalised. */
   readonly gate?: Gate | undefined;
+  /** The gate reads the logits scaled to this standard deviation, of n − 1 degrees. */
+  readonly deviation?: number | undefined;
+  /** Experts that weigh nothing where they are chosen. Only where weights sum to 1, and the rule is the top k of the logits. */
+  readonly dropped?: readonly ExpertRange[] | undefined;
   /** Absent: all experts take part. */
   readonly groups?: RouteGroups | undefined;
   /** Weights of the chosen sum to 1; else they are the scores. Sums of sigmoids and such count as 2⁻¹⁴ at least. */
@@ -83,6 +90,7 @@ const kept: Record<RouteLimit["rule"], string> = { "top-p": keptTopP, threshold:
 export function route(gpu: Gpu, args: RouteArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
   const { logits, pageTable, routes, counts, fault, selectionBias, gate = "softmax", groups, limit } = args;
+  const { deviation, dropped = [] } = args;
   return makeStep(gpu, {
     label: "route",
     source,
@@ -100,9 +108,11 @@ export function route(gpu: Gpu, args: RouteArgs): Step {
       BIASED: selectionBias !== undefined,
       BIAS: selectionBias?.base ?? 0,
       ...(limit && { LEAST_SHARE: { f32: leastShare(limit) } }),
+      ...(deviation !== undefined && { DEVIATION: { f32: deviation } }),
     },
     snippets: [
-      ...[snippet, gates[gate], isNumber, routeSet],
+      ...[snippet, gates[gate], isNumber, routeSet, rangesCode("is_dropped", dropped)],
+      deviation === undefined ? logitsPlain : logitsDeviation,
       ...(limit ? [selectWhile, kept[limit.rule]] : [selectTopK]),
     ],
     buffers: { logits, page_table: pageTable, routes, counts, fault, bias: selectionBias?.buffer ?? logits },

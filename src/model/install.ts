@@ -75,7 +75,7 @@ export class BackgroundInstall {
     const { pool } = this.#pager.save();
     const uses = new Map(
       this.#pages.sites.flatMap((site, s) =>
-        site.map(({ index }, e) => [index, pool.uses[s]?.[e] ?? 0] as const),
+        site.flatMap((page, e) => (page ? [[page.index, pool.uses[s]?.[e] ?? 0] as const] : [])),
       ),
     );
     const usesOf = ({ index }: PagePlan) => uses.get(index) ?? 0;

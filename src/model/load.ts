@@ -70,7 +70,7 @@ export function prepare(file: ModelFile, options: ModelOptions): Prepared {
   const least =
     bytesOf(pages.denseGroups.flat()) +
     kept +
-    bytesOf(pages.sites.flatMap(([first]) => (first ? [first] : [])));
+    bytesOf(pages.sites.flatMap((site) => site.find((page) => page !== undefined) ?? []));
   if (memory.gpu !== undefined && least > memory.gpu) {
     throw new SluiceError("out-of-memory", `${plan.name} needs at least ${least} bytes of GPU memory`, {
       remedy: "Raise the budget, lower contextTokens, or use a smaller file.",
@@ -109,7 +109,7 @@ export async function loadRunner(
   const slots = await placeExperts(
     gpu,
     weights,
-    sites,
+    sites.map(paged),
     memory,
     runnerBytes(plan, state, sizes),
     experts.capacity ?? DEFAULTS.capacity,
@@ -153,12 +153,25 @@ function readLearned(kept: unknown): Learned | undefined {
 function describeSites(plan: ModelPlan, pages: ModelPages, learned: Learned | undefined) {
   return moeSites(plan).map(({ experts, router }, s) => {
     const site = pages.sites[s] ?? [];
+    const pageBytes = site.find((page) => page !== undefined)?.bytes ?? 0;
     return {
-      ...{ experts, topK: maxRoutes(router, experts), pageBytes: site[0]?.bytes ?? 0 },
-      pages: site.map(({ index }) => index),
+      ...{ experts, topK: maxRoutes(router, experts), pageBytes },
+      pages: site.map((page) => page?.index),
+      pageless: [...site.keys()].filter((expert) => site[expert] === undefined),
       uses: learned?.pool.uses[s],
     };
   });
+}
+
+/** What of a site takes slots. */
+function paged({
+  experts,
+  pageBytes,
+  pageless,
+  uses,
+}: ReturnType<typeof describeSites>[number]): CapacitySite {
+  const hasPage = (_: number, expert: number) => !pageless.includes(expert);
+  return { pageBytes, experts: experts - pageless.length, uses: uses?.filter(hasPage) };
 }
 
 /**

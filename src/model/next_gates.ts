@@ -14,10 +14,10 @@ export interface NextGates {
   at(source: number | "fault", index: number): Step[];
 }
 
-/** A router of one matrix can be asked early; a cell, for one, would have to step through the sites between with the wrong inputs. */
+/** A router of one matrix can be asked early; what it carries would have to step through the sites between with the wrong inputs. */
 export function canAskEarly(plan: ModelPlan): boolean {
   return moeBlocks(plan).every(
-    ({ moe: { router } }) => router.logits.layers.length === 1 && !router.logits.cosine,
+    ({ moe: { router } }) => !router.logits.between && !router.logits.cosine && !router.state,
   );
 }
 

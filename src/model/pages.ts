@@ -5,9 +5,11 @@ import type { TensorInfo } from "../source/model_file.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import {
   type Block,
+  constantExperts,
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
+  hasWholeGroups,
   type Linear,
   type ModelPlan,
   moeOf,
@@ -26,8 +28,8 @@ export interface ModelPages {
   readonly pages: readonly PagePlan[];
   /** Dense pages: the embedding, each layer, the output. A group shares buffers. */
   readonly denseGroups: readonly (readonly PagePlan[])[];
-  /** Expert pages: [site][expert]. */
-  readonly sites: readonly (readonly PagePlan[])[];
+  /** Expert pages: [site][expert]; undefined for experts that have none. */
+  readonly sites: readonly (readonly (PagePlan | undefined)[])[];
   /** Bytes of the model file behind all pages. */
   readonly sourceBytes: number;
 }
@@ -48,7 +50,7 @@ export function planPages(plan: ModelPlan): ModelPages {
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
-  const sites: PagePlan[][] = [];
+  const sites: (PagePlan | undefined)[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
     for (const block of blocks) {
@@ -56,13 +58,13 @@ export function planPages(plan: ModelPlan): ModelPages {
       if (!moe) continue;
       const { table, experts } = moe;
       const kind = block.kind === "feed-forward" ? "expert" : "attention expert";
-      sites.push(
-        table.flatMap(({ first, count, spec }) =>
-          Array.from({ length: count }, (_, i) =>
-            add(`layer ${l} ${kind} ${first + i}`, expertParts(spec, first + i, experts)),
-          ),
-        ),
-      );
+      const site = new Array<PagePlan | undefined>(experts).fill(undefined);
+      for (const { first, count, spec } of table) {
+        if (expertLinears(spec).length === 0) continue;
+        for (let i = 0; i < count; i++)
+          site[first + i] = add(`layer ${l} ${kind} ${first + i}`, expertParts(spec, i, count));
+      }
+      sites.push(site);
     }
   });
   const factors = ropeSpecs(plan).flatMap((rope) => [rope.factors, rope.longFactors?.tensor]);
@@ -87,6 +89,8 @@ interface Unit {
 type Unplaced = Omit<PagePart, "offset">;
 
 function linearUnit({ weight, bias, scale }: Linear): Unit {
+  // Rows that are no whole groups have no layout of their own: floats, one after the other.
+  if (!hasWholeGroups(weight)) return vectorUnit([weight, bias, scale]);
   return { matrix: weight, ...vectorUnit([bias, scale]) };
 }
 
@@ -107,13 +111,18 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   const moe = moeOf(block);
-  const { layers = [], selectionBias, cosine } = moe?.router.logits ?? {};
+  const { layers = [], previous, selectionBias, cosine } = moe?.router.logits ?? {};
+  const routers = [...layers, ...(previous ? [previous] : [])];
   const routing = [selectionBias, moe?.bias, cosine?.centroids, cosine?.temperature?.tensor];
   if (block.kind === "feed-forward") {
-    return [...norms, vectorUnit(routing), ...[...layers, ...baseLinears(block)].map(linearUnit)];
+    const constants = moe ? constantExperts(moe) : [];
+    const linears = [...routers, ...constants.map(({ gate }) => gate), ...baseLinears(block)];
+    // Constants in one unit, since one binding reads them.
+    const vectors = [...routing, ...constants.map(({ vector }) => vector)];
+    return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
-  const linears = [...mixer.linears(block), ...layers];
+  const linears = [...mixer.linears(block), ...routers];
   return [...norms, vectorUnit([...mixer.vectors(block), ...routing]), ...linears.map(linearUnit)];
 }
 
@@ -188,7 +197,7 @@ function rowsOfPiece(matrix: TensorInfo, vectors: readonly TensorInfo[]): number
   return count;
 }
 
-/** One expert's matrices, each with its scale and its bias behind it, out of the stacked tensors. */
+/** The matrices of the `expert`-th of `experts`, each with its scale and its bias behind it, out of the stacked tensors. */
 function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePart[] {
   const parts = expertLinears(spec).flatMap(({ weight, scale, bias }) => {
     const [rows = 1, cols = 1] = weight.shape.slice(-2);

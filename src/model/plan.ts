@@ -1,4 +1,5 @@
 import type { Activation, Pointwise } from "../kernels/activation.ts";
+import { GROUP_WEIGHTS } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 
 /**
@@ -315,8 +316,11 @@ export type ExpertSpec =
       readonly up: ExpertLinear;
       readonly down: ExpertLinear;
     }
+  /** 0, or what it reads. */
   | { readonly kind: "zero" | "copy" }
-  | { readonly kind: "constant" | "scale-vector"; readonly vector: TensorInfo }
+  /** a · x + b · vector, [a, b] = softmax(gate · x): vector [width], gate [2, width]. Such a table entry is of one expert. */
+  | { readonly kind: "constant"; readonly vector: TensorInfo; readonly gate: Linear }
+  | { readonly kind: "scale-vector"; readonly vector: TensorInfo }
   | {
       readonly kind: "low-rank" | "adapter";
       readonly down: ExpertLinear;
@@ -338,6 +342,8 @@ export interface MoeSpec {
   readonly router: RouterSpec;
   /** [width], added to what the chosen experts give together; times the weights' scale, as they are. */
   readonly bias?: TensorInfo | undefined;
+  /** Multiplies what experts of every kind read. The router reads it as it is. */
+  readonly inputScale?: number | undefined;
   readonly table: readonly ExpertTable[];
 }
 
@@ -375,13 +381,17 @@ export interface RouterSpec {
     | "text-token"
     | "given";
   readonly logits: {
-    /** Applied in order: one matrix, or two with a function between. */
+    /** Applied in order: two with a function between; without one, one matrix, or several whose rows are stacked. */
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
     /** Applied behind them: how near it lies to each expert. */
     readonly cosine?: CosineSpec | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree";
     readonly temperature?: number | undefined;
+    /** [experts, experts of the site before] · the logits of the site before, added. The first site has none. */
+    readonly previous?: Linear | undefined;
+    /** What the gate reads of them has this standard deviation (of n − 1 degrees); what is carried on does not. */
+    readonly deviation?: number | undefined;
     /** [experts], added to what the gate gives, for the selection only. */
     readonly selectionBias?: TensorInfo | undefined;
   };
@@ -410,6 +420,8 @@ export interface RouterSpec {
     readonly scale: number;
     /** Multiplies an expert's input rather than what it gives. */
     readonly first?: boolean | undefined;
+    /** Zero experts weigh nothing, and the others are renormalised without them. */
+    readonly dropsZeros?: boolean | undefined;
   };
   /** What one token carries from site to site. */
   readonly state?: "previous-logits" | "hidden" | "momentum" | undefined;
@@ -468,9 +480,31 @@ export function cellSize({ state }: RecurrentCell): number {
   return state[0]?.weight.shape.at(-1) ?? 0;
 }
 
-/** Matrices of an expert in the order they are used; none where it has no kernel. */
+/** A site reads the logits of the one before it. */
+export function carriesLogits({ layers }: ModelPlan): boolean {
+  return layers.some(({ blocks }) =>
+    blocks.some((block) => block.kind === "feed-forward" && block.moe?.router.state === "previous-logits"),
+  );
+}
+
+/** Matrices in the page of an expert, in the order they are used; an expert without any has no page. */
 export function expertLinears(spec: ExpertSpec): ExpertLinear[] {
   if (spec.kind === "gated") return [spec.gate, spec.up, spec.down];
   if (spec.kind === "attention") return [spec.q, spec.output];
   return spec.kind === "two-matrix" ? [spec.up, spec.down] : [];
+}
+
+/** The entries of a site's table whose experts have pages. */
+export function pagedTable({ table }: MoeSpec): ExpertTable[] {
+  return table.filter(({ spec }) => expertLinears(spec).length > 0);
+}
+
+/** Experts of the kind `constant`, in the order of the table, with their ids. */
+export function constantExperts({ table }: MoeSpec) {
+  return table.flatMap(({ first, spec }) => (spec.kind === "constant" ? [{ ...spec, expert: first }] : []));
+}
+
+/** Matrices of others are for routers alone. */
+export function hasWholeGroups({ shape }: TensorInfo): boolean {
+  return (shape.at(-1) ?? 0) % GROUP_WEIGHTS === 0;
 }

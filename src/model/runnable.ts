@@ -9,6 +9,7 @@ import {
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
+  hasWholeGroups,
   type Linear,
   type ModelPlan,
   type MoeSpec,
@@ -16,6 +17,7 @@ import {
   type NormSpec,
   outputLinears,
   type ProductKeyBlock,
+  pagedTable,
   recurrentCells,
   ropeSpecs,
 } from "./plan.ts";
@@ -197,7 +199,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
   need(INPUTS.includes(input), `a router fed from ${input}`);
   const cells = cellOf(moe);
   need(
-    logits.layers.length === (logits.between === undefined ? 1 : 2),
+    logits.between === undefined || logits.layers.length === 2,
     `a router of ${logits.layers.length} layers`,
   );
   need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
@@ -207,15 +209,46 @@ function needMoe(moe: MoeSpec, need: Need): void {
   need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
   need(weights.rule !== "one", "unweighted experts");
-  need(state === (cells.length > 0 ? "hidden" : undefined), "a router with state");
-  for (const linear of logits.layers) needLinear(linear, need);
+  const own = cells.length > 0 ? "hidden" : undefined;
+  need(state === own || (!own && state === "previous-logits"), "a router with state");
+  const [into, ...outOf] = logits.layers;
+  if (into) needLinear(into, need);
+  for (const linear of outOf) (logits.between ? needSmall : needLinear)(linear, need);
+  if (logits.previous) needSmall(logits.previous, need);
+  const isTopK = selection.rule === "top-k" && !logits.selectionBias && logits.gate === "softmax";
+  need(
+    !weights.dropsZeros || (isTopK && weights.rule === "renormalise"),
+    "experts dropped by another rule than softmax top-k, renormalised",
+  );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
   const { cosine } = logits;
   need(!cosine || logits.layers.length === 1, "cosines behind a router of two layers");
   const vectors = [logits.selectionBias, bias, cosine?.centroids, cosine?.temperature?.tensor];
   for (const vector of vectors) if (vector) needFloats(vector, need);
-  need(table.length === 1, "experts of several kinds");
-  for (const { spec } of table) needExpert(spec, need);
+  need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
+  for (const { spec } of table) needExpertOfSite(spec, need);
+  const hasPageless = table.length > 1;
+  need(!weights.first || !(hasPageless || moe.inputScale), "inputs weighed by routes and by the site");
+  need(!bias || !hasPageless, "a bias beside experts without pages");
+}
+
+/** As `needLinear`, but of any size: what is no whole groups of weights is read as floats. */
+function needSmall(linear: Linear, need: Need): void {
+  const { weight, bias, scale } = linear;
+  if (hasWholeGroups(weight)) {
+    needLinear(linear, need);
+    return;
+  }
+  needFloats(weight, need);
+  need(!bias && !scale, `a small matrix with a bias or a scale (tensor ${weight.name})`);
+}
+
+function needExpertOfSite(spec: ExpertSpec, need: Need): void {
+  if (spec.kind === "zero" || spec.kind === "copy") return;
+  if (spec.kind === "constant") {
+    needFloats(spec.vector, need);
+    needLinear(spec.gate, need);
+  } else needExpert(spec, need);
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {

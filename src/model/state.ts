@@ -7,7 +7,9 @@ import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
 import { keyWeights } from "./blocks/product_key.ts";
 import {
+  carriesLogits,
   cellSize,
+  constantExperts,
   type ExpertAttentionBlock,
   type ExpertSpec,
   type FeedForwardBlock,
@@ -65,6 +67,8 @@ export interface State {
   readonly queries: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly routerLogits: GPUBuffer;
+  /** The same for every second site, where a site reads the logits of the one before. */
+  readonly otherLogits?: GPUBuffer | undefined;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
   /** [chunk, 2, heads, keys] of product keys, from a block with a router to the next; none where there are no such. */
@@ -124,7 +128,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const carried = Math.max(0, ...cells.map(cellSize));
   const inner = most(sites, ({ router }) => routerRows(router));
   const products: Scratch = {
-    projected: Math.max(inner, 3 * carried),
+    projected: Math.max(inner, 3 * carried, 2 * most(sites, (site) => constantExperts(site).length)),
     queries: 3 * carried,
     attended: carried,
   };
@@ -165,6 +169,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     queries: floats("queries", scratch("queries")),
     attended: floats("attended", scratch("attended")),
     routerLogits: floats("router logits", experts),
+    otherLogits: carriesLogits(plan) ? floats("router logits", experts) : undefined,
     carried:
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
@@ -189,6 +194,11 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
 /** Words of the sequence that a position takes: a token's id, or the numbers of a point. */
 export function positionWords(plan: ModelPlan): number {
   return seriesOf(plan)?.embedding.size ?? 1;
+}
+
+/** Where a site's logits are. They outlive the site if the next one reads them. */
+export function logitsOf({ routerLogits, otherLogits = routerLogits }: State, site: number): GPUBuffer {
+  return site % 2 === 0 ? routerLogits : otherLogits;
 }
 
 /** Copies what only the last position left, or copies it back. */

@@ -125,8 +125,8 @@ export class Weights implements ExpertSlots {
     pieces.push({ buffer, base, type: stored, rows, cols, length: rows * cols });
   }
 
-  #placeSite(pages: readonly PagePlan[], site: number, slots: number): SiteWeights {
-    const { bytes: pageBytes, parts } = pages[0] as PagePlan;
+  #placeSite(pages: readonly (PagePlan | undefined)[], site: number, slots: number): SiteWeights {
+    const { bytes: pageBytes, parts } = pages.find((page) => page !== undefined) as PagePlan;
     const slotsEach = Math.max(1, Math.floor(this.#gpu.maxBindingBytes / pageBytes));
     const segments: PoolSegment[] = [];
     for (let first = 0; first < slots; first += slotsEach) {

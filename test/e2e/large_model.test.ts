@@ -70,7 +70,7 @@ describe(`${EXPERTS} experts in 4 layers, 208 MiB`, () => {
       const { tokens } = decodeTrace(await readFile(traceFile, "utf8"));
       const touched = pages.sites.flatMap((site, s) => {
         const experts = new Set(tokens.flatMap(({ routes }) => routes[s] ?? []));
-        return site.filter((_, expert) => experts.has(expert));
+        return site.flatMap((page, expert) => (page && experts.has(expert) ? [page] : []));
       });
       expect(touched.length).toBeLessThan((pages.sites.length * EXPERTS) / 4);
       const served = server.asked

@@ -128,7 +128,7 @@ describe("a store that is late, and fails", () => {
 
   /** Dense weights come as they come: without them there is no model to test. */
   const openUnsteady = async (unsteadiness: Omit<Unsteadiness, "pages">, memory: MemoryBudget) => {
-    const experts = new Set(resident.pages.sites.flat().map(({ index }) => index));
+    const experts = new Set(resident.pages.sites.flat().map((page) => page?.index));
     const store = new ModelStore(new MemoryBackend(Number.POSITIVE_INFINITY));
     return openCold(
       gpu,

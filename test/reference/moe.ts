@@ -39,6 +39,10 @@ export interface RouteOptions {
     | undefined;
   /** [experts], added to the scores to choose by. */
   readonly selectionBias?: Values | undefined;
+  /** Logits are divided by their standard deviation (n − 1) over this, before all else. */
+  readonly deviation?: number | undefined;
+  /** Of those chosen, the score of these counts as 0. */
+  readonly dropped?: readonly number[] | undefined;
 }
 
 /** Sums of scores that are no probabilities count as this much at least where they divide. */
@@ -55,7 +59,8 @@ export function route(logits: Values, options: RouteOptions): Route {
     counts: new Int32Array(tokens),
   };
   for (let t = 0; t < tokens; t++) {
-    const row = Float64Array.from({ length: experts }, (_, e) => at(logits, t * experts + e));
+    const own = Float64Array.from({ length: experts }, (_, e) => at(logits, t * experts + e));
+    const row = options.deviation === undefined ? own : withDeviation(own, options.deviation);
     const scores = gateScores[gate](row);
     const biased = selectionBias ? scores.map((p, e) => p + at(selectionBias, e)) : scores;
     const ranked = byDescending(selectionBias || groups ? biased : row);
@@ -63,10 +68,11 @@ export function route(logits: Values, options: RouteOptions): Route {
     const isOpen = (e: number) => !groups || open.includes(Math.floor((e * groups.count) / experts));
     const best = ranked.filter(isOpen).slice(0, topK);
     const chosen = best.slice(0, countOf(best, scores, options));
+    for (const e of options.dropped ?? []) scores[e] = 0;
     const sum = chosen.reduce((total, e) => total + at(scores, e), 0);
     const divisor = gate === "softmax" ? sum : Math.max(sum, LEAST_SUM);
     const weightOf = {
-      renorm: (e: number) => at(scores, e) / divisor,
+      renorm: (e: number) => (at(scores, e) === 0 ? 0 : at(scores, e) / divisor),
       raw: (e: number) => at(scores, e),
       one: () => 1,
     }[weightRule];
@@ -75,6 +81,12 @@ export function route(logits: Values, options: RouteOptions): Route {
     result.weights.set(chosen.map(weightOf), t * topK);
   }
   return result;
+}
+
+function withDeviation(row: Float64Array, target: number): Float64Array {
+  const mean = row.reduce((sum, l) => sum + l, 0) / row.length;
+  const deviation = Math.sqrt(row.reduce((sum, l) => sum + (l - mean) ** 2, 0) / (row.length - 1));
+  return row.map((l) => l / (deviation / target));
 }
 
 /** How many of the best experts are chosen. */

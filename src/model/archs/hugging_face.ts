@@ -29,7 +29,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
   }
   const { architecture, settings, expects = {}, activations = ["silu", "swish"], keys, names = {} } = family;
   const config = settings ? told.with(settings(told)) : told;
-  config.expect("hidden_act", activations);
+  if (activations !== "any") config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);

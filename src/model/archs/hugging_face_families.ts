@@ -3,6 +3,7 @@ import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
 import { moduleFormer } from "./hugging_face_moduleformer.ts";
+import { moePlusPlusFamily } from "./hugging_face_moe_plus_plus.ts";
 import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
 import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
@@ -60,7 +61,11 @@ export const families: Readonly<Record<string, Family>> = {
   llama: { architecture: "llama", expects: { pretraining_tp: [1] } },
   "llama MoEForCausalLM": dynamicMoe,
   mistral: { architecture: "llama", expects: noWindow },
-  mixtral: { architecture: "llama", expects: noWindow },
+  mixtral: {
+    architecture: "llama",
+    expects: noWindow,
+    names: { "block_sparse_moe.gate2": "ffn_gate_inp_null" },
+  },
   qwen3: { architecture: "qwen3", expects: windowOff },
   qwen3_moe: { architecture: "qwen3moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [true] } },
   qwen2_moe: { architecture: "qwen2moe", expects: { ...windowOff, ...everyLayer, norm_topk_prob: [false] } },
@@ -125,5 +130,6 @@ export const families: Readonly<Record<string, Family>> = {
   bam,
   monet,
   time_moe: timeMoe,
+  "MoE++": moePlusPlusFamily,
   "upcycling-qwen2-moe": apolloMoe,
 };

@@ -10,8 +10,8 @@ export interface Family {
   readonly settings?: (config: Config) => Readonly<Record<string, unknown>>;
   /** Settings that the mapping takes for granted, and their values; absent is one of them. */
   readonly expects?: Readonly<Record<string, readonly unknown[]>>;
-  /** Values of `hidden_act` that the mapping knows; SiLU alone unless told. */
-  readonly activations?: readonly string[];
+  /** Values of `hidden_act` that the mapping knows; SiLU alone unless told; any where the authors' own code does not read it. */
+  readonly activations?: readonly string[] | "any";
   /** Keys that follow from others. @throws SluiceError for settings that contradict the mapping */
   readonly keys?: (config: Config) => Keys;
   /** Tensors that are called otherwise than in most. */

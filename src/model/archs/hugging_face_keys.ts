@@ -40,6 +40,8 @@ const GATES: Readonly<Record<string, number>> = { softmax: 1, sigmoid: 2, noaux_
 export function commonKeys(config: Config): Keys {
   const keys: Keys = {};
   for (const [key, names] of Object.entries(numbers)) {
+    // A list of counts is for its family to read.
+    if (key === "expert_count" && Array.isArray(config.value(...names))) continue;
     const value = REQUIRED.includes(key) ? config.required(...names) : config.number(...names);
     if (value !== undefined) keys[key] = value;
   }
@@ -71,6 +73,12 @@ function ropeKeys(config: Config): Keys {
   }
   if (type === "linear") {
     return { ...keys, "rope.scaling.type": type, "rope.scaling.factor": scaling.required("factor") };
+  }
+  // What changes only where a sequence is longer than the model was made for, which nothing here lets it be.
+  if (type === "dynamic") return keys;
+  // As MoE++ has it: a longer base at whatever length.
+  if (type === "ntk") {
+    return { ...keys, "rope.freq_base": (base ?? 10000) * scaling.required("factor") };
   }
   if (type === "yarn") return { ...keys, ...yarnKeys(scaling, config) };
   if (type !== "llama3")

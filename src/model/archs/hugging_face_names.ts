@@ -5,7 +5,9 @@
 export type Target =
   | string
   | { readonly first: string; readonly second: string; readonly by: "rows" | "columns" }
-  | { readonly transposed: string };
+  | { readonly transposed: string }
+  /** One for each expert, which keeps its number. */
+  | { readonly each: string };
 export type Names = Readonly<Record<string, Target>>;
 
 const gateUp = (suffix: string): Target => ({

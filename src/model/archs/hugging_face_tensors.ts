@@ -42,11 +42,13 @@ export function ggufTensors(
     if (layer >= layers) {
       throw config.bad(`it says ${layers} layers, but there is a tensor ${tensor.name}`, { layers, layer });
     }
+    const isEach = typeof target !== "string" && "each" in target;
     for (const view of viewsOf(tensor, target, config)) {
-      const name = view.name.includes(".") ? `${prefix}${view.name}` : `${prefix}${view.name}.${ending}`;
+      const own = isEach ? `${view.name}_${expert}` : view.name;
+      const name = own.includes(".") ? `${prefix}${own}` : `${prefix}${own}.${ending}`;
       const list = found.get(name) ?? [];
       found.set(name, list);
-      list.push({ tensor: { ...view, name }, expert });
+      list.push({ tensor: { ...view, name }, expert: isEach ? undefined : expert });
     }
   }
   if (isTied === false && !found.has("output.weight") && !found.has("horizon_0.weight")) {
@@ -71,6 +73,7 @@ function parse(name: string) {
 
 function viewsOf(tensor: TensorInfo, target: Target, config: Config): TensorInfo[] {
   if (typeof target === "string") return [{ ...tensor, name: target }];
+  if ("each" in target) return [{ ...tensor, name: target.each }];
   if ("transposed" in target) return [columns(tensor, target.transposed, 0, tensor.shape.at(-1) ?? 0)];
   const { first, second, by } = target;
   const size = tensor.shape.at(by === "rows" ? (tensor.shape.length === 1 ? 0 : -2) : -1) ?? 0;

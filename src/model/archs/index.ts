@@ -28,6 +28,7 @@ import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
 import { moduleformer } from "./moduleformer.ts";
+import { moePlusPlus } from "./moe_plus_plus.ts";
 import { monet } from "./monet.ts";
 import { olmoe } from "./olmoe.ts";
 import { phimoe } from "./phimoe.ts";
@@ -72,6 +73,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   mistral3,
   moduleformer,
   monet,
+  "moe-plus-plus": moePlusPlus,
   olmoe,
   phimoe,
   qwen2moe,

@@ -50,7 +50,7 @@ interface ExpertOptions {
   /** Name of the norm before it; "ffn_norm". */
   readonly norm?: string | undefined;
   /** Where the logits are not one matrix times the input. */
-  readonly logits?: Pick<RouterSpec["logits"], "layers" | "between"> | undefined;
+  readonly logits?: Omit<RouterSpec["logits"], "gate" | "selectionBias"> | undefined;
   /** Rows of each matrix of an expert, where llama.cpp does not read them from `expertHidden`. */
   readonly hidden?: number | undefined;
   /** Else the top k of the file. */

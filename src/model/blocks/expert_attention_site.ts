@@ -28,6 +28,6 @@ export function expertAttention(
   return {
     before: [...before, ...router],
     experts: [resolve, ...experts],
-    after: addTo(build, block.postNorm, (sum) => [add(sum)]),
+    after: addTo(build, block.postNorm, add),
   };
 }

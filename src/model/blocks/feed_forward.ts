@@ -9,16 +9,19 @@ import { glu } from "../../kernels/glu.ts";
 import { group } from "../../kernels/group.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import type { PageMatrix } from "../../kernels/matrix.ts";
+import type { ExpertRange, PagelessExperts } from "../../kernels/pageless.ts";
 import { type RouteLimit, route } from "../../kernels/route.ts";
 import {
+  constantExperts,
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
   type MoeSpec,
   maxRoutes,
+  pagedTable,
   type RouterSpec,
 } from "../plan.ts";
-import { routeStride } from "../state.ts";
+import { logitsOf, routeStride } from "../state.ts";
 import type { SiteWeights } from "../weights.ts";
 import { addTo, type Build, normalise, type Sum } from "./build.ts";
 import { routerLogits } from "./router.ts";
@@ -44,7 +47,7 @@ export function feedForward(build: Build, block: FeedForwardBlock, site: number)
   const { router, resolve, experts, add } = sparse(build, moe, site);
   const after = addTo(build, postNorm, (sum) => {
     const to = scaled(block, sum);
-    return [add(to), ...always(build, block, { ...to, add: true })];
+    return [...add(to), ...always(build, block, { ...to, add: true })];
   });
   if (moe.router.input === "before-attention" || moe.router.input === "beside-attention") {
     const first = moe.router.input === "beside-attention" ? [normalise(build, norm)] : [];
@@ -66,10 +69,10 @@ export interface Between {
 
 /** The steps of an MoE site: logits, the RouteSet and its slots, the experts, their sum. */
 export function sparse(build: Build, moe: MoeSpec, site: number, between?: Between) {
-  const { experts, router, table, bias } = moe;
+  const { experts, router, bias, inputScale } = moe;
   const { gpu, plan, weights, state, sizes, gates, chunk, tile } = build;
   const { pageBytes, segments, matrices, pageTable } = weights.sites[site] as SiteWeights;
-  const { normed, routerLogits: logits, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
+  const { normed, counts, fault, tiles, pairs, hidden, expertRows: rows } = state;
   const { selection, logits: gating } = router;
   const topK = maxRoutes(router, experts);
   const stride = routeStride(plan, chunk);
@@ -77,6 +80,7 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
   const grouped = tile > 1 ? { size: tile, tiles, pairs } : undefined;
   const pool = { pageBytes, topK, experts, routes, grouped, fault };
   const isFirst = router.weights.first ?? false;
+  const spec = pagedTable(moe)[0]?.spec;
   const down = matrices.at(-1) as PageMatrix;
   return {
     router: [
@@ -84,7 +88,8 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
       ...(sizes.isTraced && chunk === 1 ? gates.at(site, 1 + site) : []),
     ],
     resolve: route(gpu, {
-      ...{ experts, topK, logits, pageTable, routes, counts, fault },
+      ...{ experts, topK, pageTable, routes, counts, fault },
+      logits: logitsOf(state, site),
       gate: gating.gate as "softmax" | "sigmoid" | "sqrt-softplus",
       groups:
         selection.rule === "group-limited"
@@ -93,6 +98,8 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
       limit: limitOf(router),
       renormalise: router.weights.rule === "renormalise",
       weightScale: router.weights.scale,
+      deviation: gating.deviation,
+      dropped: router.weights.dropsZeros ? rangesOf(moe, "zero") : undefined,
       selectionBias: gating.selectionBias && weights.vector(gating.selectionBias.name),
     }),
     // A prompt's pairs are grouped so that an expert's weights are read once for several tokens.
@@ -101,9 +108,9 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
         ? [group(gpu, { experts, topK, tile, maxTokens: chunk, routes, counts, tiles, pairs, fault })]
         : []),
       ...segments.map((segment) =>
-        intoHidden(gpu, table[0]?.spec, matrices, {
+        intoHidden(gpu, spec, matrices, {
           ...pool,
-          ...{ segment, weightsFirst: isFirst, x: normed, hidden },
+          ...{ segment, weightsFirst: isFirst, inputScale, x: normed, hidden },
         }),
       ),
       ...(between?.steps(routes) ?? []),
@@ -111,13 +118,40 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
         expert_down(gpu, { ...pool, segment, down, hidden: between?.result ?? hidden, rows }),
       ),
     ],
-    add: ({ y, add, scale }: Sum) =>
+    add: ({ y, add, scale }: Sum) => [
+      ...constantLogits(build, moe),
       combine(gpu, {
         ...{ cols: plan.width, topK, rows, routes, counts, x: y, fault },
         ...{ store: !add, weighted: !isFirst, scale },
         bias: bias && { vector: weights.vector(bias.name), scale: router.weights.scale },
+        pageless: pagelessOf(build, moe),
       }),
+    ],
   };
+}
+
+/** What the gates of constant experts say, in a buffer that no block's product is in by then. */
+function constantLogits({ gpu, weights, state, tile }: Build, moe: MoeSpec): Step[] {
+  const matrices = constantExperts(moe).flatMap(({ gate }) => weights.matrix(gate));
+  if (matrices.length === 0) return [];
+  const { normed: x, projected: y, fault } = state;
+  return matmul(gpu, { matrices, x, y, tile, scale: moe.inputScale ?? 1, fault });
+}
+
+function pagelessOf({ weights, state }: Build, moe: MoeSpec): PagelessExperts | undefined {
+  if (pagedTable(moe).length === moe.table.length) return undefined;
+  return {
+    zeros: rangesOf(moe, "zero"),
+    copies: rangesOf(moe, "copy"),
+    constants: constantExperts(moe).map(({ expert, vector }) => {
+      return { expert, vector: weights.vector(vector.name) };
+    }),
+    ...{ input: state.normed, inputScale: moe.inputScale ?? 1, logits: state.projected },
+  };
+}
+
+function rangesOf({ table }: MoeSpec, kind: ExpertSpec["kind"]): ExpertRange[] {
+  return table.filter(({ spec }) => spec.kind === kind);
 }
 
 type IntoHidden = Omit<ExpertUpArgs, "up" | "activation">;

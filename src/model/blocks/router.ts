@@ -3,17 +3,36 @@ import type { Pointwise } from "../../kernels/activation.ts";
 import { cosine_gate } from "../../kernels/cosine_gate.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
-import { type CosineSpec, cellOf, cellSize, type Linear, type MoeSpec, type RecurrentCell } from "../plan.ts";
-import { moeSites } from "../state.ts";
+import { small_matmul } from "../../kernels/small_matmul.ts";
+import {
+  type CosineSpec,
+  cellOf,
+  cellSize,
+  hasWholeGroups,
+  type Linear,
+  type MoeSpec,
+  type RecurrentCell,
+  type RouterSpec,
+} from "../plan.ts";
+import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
 
 /**
- * The steps that leave a site's logits in `state.routerLogits`, and in `state.carried` what its token carries on. Both
+ * The steps that leave a site's logits where `logitsOf` says, and in `state.carried` what its token carries on. Both
  * outlive a stop at the site: what is run again begins behind these steps.
  */
 export function routerLogits(build: Build, { router }: MoeSpec, site: number): Step[] {
+  const { previous } = router.logits;
+  const logits = logitsOf(build.state, site);
+  const own = ownLogits(build, router, site, logits);
+  if (!previous) return own;
+  return [...own, ...multiply(build, [previous], logitsOf(build.state, site - 1), logits, { add: true })];
+}
+
+/** What a router's layers make of its input. */
+function ownLogits(build: Build, router: RouterSpec, site: number, logits: GPUBuffer): Step[] {
   const { layers, between, cosine } = router.logits;
-  const { x, normed, routerLogits: logits } = build.state;
+  const { x, normed } = build.state;
   const input = router.input === "before-attention" ? x : normed;
   if (cosine) return byCosine(build, cosine, layers, input, logits);
   if (between === undefined) return multiply(build, layers, input, logits);
@@ -22,7 +41,7 @@ export function routerLogits(build: Build, { router }: MoeSpec, site: number): S
     // No block's own product is needed here.
     const { projected } = build.state;
     return [
-      ...multiply(build, [into as Linear], input, projected, between),
+      ...multiply(build, [into as Linear], input, projected, { activation: between }),
       ...multiply(build, outOf, projected, logits),
     ];
   }
@@ -77,14 +96,20 @@ function carried({ state }: Build) {
   return state.carried;
 }
 
-/** y = activation(W·x), the rows of `linears` stacked. */
+/** y = activation(W·x) or y += W·x, the rows of `linears` stacked. */
 function multiply(
   { gpu, weights, state, tile }: Build,
   linears: readonly Linear[],
   x: GPUBuffer,
   y: GPUBuffer,
-  activation?: Pointwise,
+  { activation, add = false }: { readonly activation?: Pointwise; readonly add?: boolean } = {},
 ): Step[] {
+  const { fault } = state;
+  const small = linears.find(({ weight }) => !hasWholeGroups(weight))?.weight;
+  if (small) {
+    const matrix = weights.vector(small.name);
+    return [small_matmul(gpu, { matrix, cols: small.shape.at(-1) ?? 1, add, x, y, fault })];
+  }
   const matrices = linears.flatMap((w) => weights.matrix(w));
-  return matmul(gpu, { matrices, x, y, tile, activation, fault: state.fault });
+  return matmul(gpu, { matrices, x, y, tile, activation, add, fault });
 }
