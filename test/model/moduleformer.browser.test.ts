@@ -40,16 +40,12 @@ describe("small models, as float64 has them", () => {
     ["routers of two layers", plainModules],
     ["routers by cosine, a tied output", { ...plainModules, gate: "gmm", isTied: true }],
     [
-      "linear routers, the exact GELU, one expert to ask with",
+      "linear routers, the exact GELU, one expert to ask with, whose head is as wide as the model",
       {
         ...plainModules,
-        ...{ gate: "linear", activation: ["gelu", "gelu-erf"] },
+        ...{ gate: "linear", activation: ["gelu", "gelu-erf"], heads: 1, attended: 64 },
         ...{ experts: { attention: 1, mlp: 5 }, topK: { attention: 1, mlp: 5 } },
       },
-    ],
-    [
-      "one head as wide as the model, without keys of its own",
-      { ...plainModules, heads: 1, attended: 64, activation: ["relu", "relu"] },
     ],
   ])("%s", async (_, options) => {
     const folder = moduleFormerFolder(options);

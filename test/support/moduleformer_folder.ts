@@ -16,7 +16,8 @@ import { cosineGate, stickBreakingAttention } from "../reference/stick_breaking.
 import { filesOf, textFiles } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
-const [WIDTH, LAYERS, VOCABULARY, HIDDEN, GATING] = [64, 2, 96, 96, 32];
+/** The length between a router's layers is no whole groups of weights. */
+const [WIDTH, LAYERS, VOCABULARY, HIDDEN, GATING] = [64, 2, 96, 96, 20];
 
 export interface ModuleFormerOptions {
   readonly gate: "mlp" | "linear" | "gmm";
