@@ -9,10 +9,10 @@ async function run(options: TerminalOptions): Promise<JobResult> {
   const place = findModel(options.model);
   const logitsFile = writablePath("--logits", options.logitsFile);
   const traceFile = writablePath("--trace", options.traceFile);
-  const { load, prompt, maxTokens, temperature, topK, topP, seed } = options;
+  const { load, prompt, maxTokens, temperature, topK, topP, seed, route } = options;
   const wantsLogits = logitsFile !== undefined;
   const sampling = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
-  const job: Job = { load, prompt, ...sampling, wantsLogits };
+  const job: Job = { load, prompt, ...sampling, route, wantsLogits };
   const onText = (piece: string) => {
     if (!options.json) process.stdout.write(piece);
   };

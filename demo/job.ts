@@ -1,5 +1,5 @@
 /** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
-import type { HorizonOutputs, LoadOptions, Model, ModelInfo, Stats } from "../src/index.ts";
+import type { HorizonOutputs, LoadOptions, Model, ModelInfo, RouteRequest, Stats } from "../src/index.ts";
 import { SluiceError } from "../src/index.ts";
 
 /** How a model is loaded, as plain data that goes to a page. */
@@ -15,6 +15,8 @@ export interface Job {
   readonly topK: number;
   readonly topP: number;
   readonly seed?: number;
+  /** Where the model's routers read it. */
+  readonly route?: RouteRequest;
   readonly wantsLogits: boolean;
   /** Go on until the whole model is on disk, so that the next load of the same profile finds it there. */
   readonly waitsForInstall?: boolean;
@@ -82,7 +84,7 @@ export async function runJob<J extends AnyJob>(
 
 async function runOn(model: Model, job: Job, events: JobEvents, start: number): Promise<JobResult> {
   const prompt = promptTokens(model, job.prompt);
-  if (job.wantsLogits) await events.onLogits(await model.logits(prompt));
+  if (job.wantsLogits) await events.onLogits(await model.logits(prompt, job.route));
   const tokens: number[] = [];
   let text = "";
   let firstTokenAfterMs = 0;
@@ -92,8 +94,8 @@ async function runOn(model: Model, job: Job, events: JobEvents, start: number): 
       if (decoder !== undefined) text += piece;
       if (piece !== "") events.onText(piece);
     };
-    const { maxTokens, temperature, topK, topP, seed } = job;
-    const options = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
+    const { maxTokens, temperature, topK, topP, seed, route } = job;
+    const options = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }), ...route };
     for await (const id of model.generateTokens(prompt, options)) {
       if (tokens.push(id) === 1) firstTokenAfterMs = performance.now() - start;
       emit(decoder === undefined ? `${id} ` : decoder.push(id));

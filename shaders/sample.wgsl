@@ -7,7 +7,7 @@
 // logit / temperature + noise(seed, position, token), so it needs no sorted order and no running sum.
 // Greedy (temperature 0) is the same walk without noise. Ties: the lower id wins.
 // A logit that is not a number is skipped; if none is a number the token is INVALID.
-// Joined: reduce_*, is_number.
+// Joined: reduce_*, is_number, hash.
 @group(0) @binding(0) var<storage, read> logits: array<f32>;           // [VOCABULARY]
 @group(0) @binding(1) var<storage, read_write> tokens: array<u32>;     // [context + 1]
 
@@ -108,13 +108,6 @@ fn mass_from(threshold: u32, top: f32, lane: u32) -> f32 {
     }
   }
   return reduce_sum(mass, lane);
-}
-
-// One round of the PCG output hash.
-fn hash(value: u32) -> u32 {
-  let state = value * 747796405u + 2891336453u;
-  let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-  return (word >> 22u) ^ word;
 }
 
 // −log(e), e = −log(1 − v) exponential, v uniform in (0, 1). Small v decide who wins, and WGSL's log is

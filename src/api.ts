@@ -38,7 +38,7 @@ export type CapacityPlan = "even" | "shallow-first" | "measured";
 export interface ExpertOptions {
   /** Default `farthest`. */
   readonly policy?: PolicyName;
-  /** Default `next-gate+path`. `known` guesses only where the model decides its routes early. */
+  /** Default `next-gate+path`. What is certain is brought whichever it is; `known` brings nothing else. */
   readonly predictor?: PredictorName;
   /** Default `even`. `measured` goes by how often each expert was used in earlier loads. */
   readonly capacity?: CapacityPlan;
@@ -118,7 +118,20 @@ export interface TokenLogprobs extends TokenLogprob {
 /** The most tokens that `TokenLogprobs.top` may have. */
 export const MOST_LOGPROBS = 20;
 
-export interface GenerateOptions extends SamplingOptions {
+/** What a request says to models whose routers read it; to others it is `bad-request`. */
+export interface RouteRequest {
+  /** Of models with tasks, which they ask for: from 0 on. */
+  readonly task?: number;
+  /**
+   * Of models that route to experts which the request names, which they ask for: ids for all layers with experts, or a
+   * list of ids for each. A layer may be given none.
+   */
+  readonly experts?: readonly number[] | readonly (readonly number[])[];
+  /** Of models that draw their experts: same seed, same experts, however the tokens come. 0 to 2^32 - 1; default 0. */
+  readonly routeSeed?: number;
+}
+
+export interface GenerateOptions extends SamplingOptions, RouteRequest {
   /** Default: as many as the context has room for. */
   readonly maxTokens?: number;
   /**
@@ -187,7 +200,7 @@ export interface Stats {
   readonly bytesFetchedBeforeFirstToken: number;
   /** Share of the experts that decoded tokens asked for which had a slot. */
   readonly expertHitRate: number;
-  /** Times a decoded token's program stopped at an expert without a slot. */
+  /** Times a decoded token's program had to wait for experts that had no slot. */
   readonly faultsPerToken: number;
   readonly bytesUploadedPerToken: number;
   /** Bytes of experts that a decoded token had to wait for. */
@@ -269,6 +282,7 @@ export interface EngineGenerateOptions extends Required<SamplingOptions> {
   readonly isConstrained: boolean;
   /** Log probabilities come with the ids, of so many of the most likely ones too. Undefined: none do. */
   readonly topLogprobs: number | undefined;
+  readonly route: RouteRequest;
 }
 
 /** What the engine is told of a forecast. */
@@ -311,7 +325,7 @@ export interface EngineService {
   ): Promise<LoadedModel>;
   generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream>;
   /** Logits of every prompt position: [prompt.length, vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  logits(prompt: readonly number[], route: RouteRequest): Promise<Float32Array<ArrayBuffer>>;
   /** @param points [points, numbers of a point], as the model is to read them */
   forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast>;
   stats(): Promise<Stats>;

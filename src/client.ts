@@ -131,8 +131,8 @@ class EngineClient implements EngineService {
     };
   }
 
-  logits(prompt: readonly number[]) {
-    return this.#call(() => this.#remote.logits(prompt));
+  logits(...args: Parameters<EngineService["logits"]>) {
+    return this.#call(() => this.#remote.logits(...args));
   }
 
   forecast(points: Float32Array, options: EngineForecastOptions) {

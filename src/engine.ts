@@ -9,6 +9,7 @@ import type {
   LoadedModel,
   ModelInfo,
   Progress,
+  RouteRequest,
   Stats,
   TokenBatch,
   TokenLogprobs,
@@ -30,6 +31,7 @@ import {
   rememberLearned,
 } from "./model/load.ts";
 import { seriesOf } from "./model/plan.ts";
+import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
 import { type SitePlace, sitePlaces } from "./model/state.ts";
 import type { InstallForm } from "./quant/install.ts";
@@ -134,7 +136,9 @@ export class Engine implements EngineService {
 
   async generate(prompt: readonly number[], options: EngineGenerateOptions): Promise<TokenStream> {
     const model = this.#require(prompt);
+    const route = planRoutes(model.plan, options.route);
     const work = this.#begin();
+    model.runner.request(route);
     let allowed: Uint32Array | undefined;
     const ids = this.#tokens(model, prompt, options, () => allowed, work.signal);
     return {
@@ -156,9 +160,13 @@ export class Engine implements EngineService {
     };
   }
 
-  async logits(prompt: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const { runner } = this.#require(prompt);
-    return this.#alone((signal) => runner.logits(prompt, signal));
+  async logits(prompt: readonly number[], request: RouteRequest): Promise<Float32Array<ArrayBuffer>> {
+    const { plan, runner } = this.#require(prompt);
+    const route = planRoutes(plan, request);
+    return this.#alone((signal) => {
+      runner.request(route);
+      return runner.logits(prompt, signal);
+    });
   }
 
   async forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast> {
@@ -168,6 +176,7 @@ export class Engine implements EngineService {
     if (!series) throw badRequest("this model reads tokens, not a series", "Use `generate` or `chat`.");
     const { heads, embedding } = series;
     const { size } = embedding;
+    const route = planRoutes(plan, {});
     const needed = positionsNeeded(heads, requirePoints(points, size), options.steps);
     if (needed > sizes.context) throw tooLong(needed, sizes.context);
     let rounds = 0;
@@ -181,7 +190,10 @@ export class Engine implements EngineService {
         }
       },
     };
-    return this.#alone((signal) => forecast({ runner, size, heads }, points, options, events, signal));
+    return this.#alone((signal) => {
+      runner.request(route);
+      return forecast({ runner, size, heads }, points, options, events, signal);
+    });
   }
 
   async saveConversation(name: string, data: unknown): Promise<ConversationInfo> {

@@ -13,6 +13,7 @@ export type {
   PolicyName,
   PredictorName,
   Progress,
+  RouteRequest,
   SamplingOptions,
   SeriesInfo,
   SiteActivity,

@@ -13,10 +13,11 @@ import type {
   ModelInfo,
   PolicyName,
   PredictorName,
+  RouteRequest,
   Stats,
 } from "./api.ts";
 import type { Constrain, TextModel } from "./chat/answer.ts";
-import { RANGES, requireBiases, requireInRange } from "./chat/check.ts";
+import { RANGES, requireBiases, requireExperts, requireInRange } from "./chat/check.ts";
 import type { OpenAiShapes } from "./chat/open_ai.ts";
 import type { ChatCompletions, Completions } from "./chat/shapes.ts";
 import { Conversations } from "./conversations.ts";
@@ -153,9 +154,9 @@ export class Model {
     }
   }
 
-  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. */
-  logits(prompt: readonly number[]): Promise<Float32Array> {
-    return this.#engine.logits(prompt);
+  /** Logits of every position of `prompt`, row-major: [prompt.length, info.vocabulary]. @param route as in `generate` */
+  async logits(prompt: readonly number[], route: RouteRequest = {}): Promise<Float32Array> {
+    return this.#engine.logits(prompt, routeOf(route));
   }
 
   /**
@@ -318,5 +319,15 @@ function engineOptions(
     isConstrained,
     topLogprobs: options.onLogprobs && number("topLogprobs", 0),
     stopTokens: isConstrained ? [] : stopTokens,
+    route: routeOf(options),
+  };
+}
+
+/** The engine knows what of it the model asks for. @throws SluiceError `bad-request` for what no model takes */
+function routeOf({ task, experts, routeSeed }: RouteRequest): RouteRequest {
+  return {
+    ...(task !== undefined && { task: requireInRange("task", task, RANGES.task) }),
+    ...(experts !== undefined && { experts: requireExperts("experts", experts) }),
+    ...(routeSeed !== undefined && { routeSeed: requireInRange("routeSeed", routeSeed, RANGES.routeSeed) }),
   };
 }

@@ -12,8 +12,8 @@ export function serveEngine({ port, store }: EngineRequest): void {
   const service: EngineService = {
     load: (spec, options, onProgress) => engine.load(spec, options, onProgress),
     generate: async (prompt, options) => proxy(await engine.generate(prompt, options)),
-    logits: async (prompt) => {
-      const rows = await engine.logits(prompt);
+    logits: async (prompt, route) => {
+      const rows = await engine.logits(prompt, route);
       return transfer(rows, [rows.buffer]);
     },
     forecast: (points, options) => engine.forecast(points, options),

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { DEFAULTS } from "../../src/experts/defaults.ts";
 import { POLICIES } from "../../src/experts/policy/index.ts";
 import { PREDICTORS } from "../../src/experts/predictor/index.ts";
-import type { ExpertOptions, LoadOptions, MemoryBudget } from "../../src/index.ts";
+import type { ExpertOptions, LoadOptions, MemoryBudget, RouteRequest } from "../../src/index.ts";
 import { INSTALL_FORMS } from "../../src/quant/install.ts";
 import { isHubName } from "../../src/source/hub_name.ts";
 import type { JobLoad } from "../job.ts";
@@ -16,6 +16,7 @@ export interface TerminalOptions {
   readonly topK: number;
   readonly topP: number;
   readonly seed: number | undefined;
+  readonly route: RouteRequest;
   /** What was given of it; the engine has defaults for the rest. */
   readonly load: JobLoad;
   readonly logitsFile: string | undefined;
@@ -61,6 +62,9 @@ ${MODEL_USAGE}
   --top-k K             sample from the K most likely tokens; 0 from all (default 0)
   --top-p P             sample from the most likely tokens that make up P of the probability (default 1)
   --seed S              repeat a sampled text (default: a new one each time)
+  --task N              for models with tasks: which one
+  --experts 0,3         for models whose requests name the experts: ids for all layers, or for each, as 0,3;1;2,5
+  --route-seed S        for models that draw their experts: the seed (default 0)
   --logits FILE         write the prompt's logits: f32 little-endian, positions x vocabulary
 ${LOAD_USAGE}  --json                print only one line at the end: {"tokens", "text", "stats"}
   --backend NAME        chromium (default), or node: Dawn for Node, where it finds an adapter
@@ -91,6 +95,9 @@ const OPTIONS = {
   "top-k": { type: "string" },
   "top-p": { type: "string" },
   seed: { type: "string" },
+  task: { type: "string" },
+  experts: { type: "string" },
+  "route-seed": { type: "string" },
   logits: { type: "string" },
   json: { type: "boolean" },
   backend: { type: "string" },
@@ -115,6 +122,7 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
     topK: integer("--top-k", values["top-k"], 0),
     topP,
     seed: values.seed === undefined ? undefined : integer("--seed", values.seed, 0),
+    route: routeRequest(values),
     load: loadOptions(values),
     logitsFile: nonEmpty("--logits", values.logits),
     traceFile: nonEmpty("--trace", values.trace),
@@ -151,6 +159,16 @@ export function loadOptions(values: LoadValues): JobLoad {
   const hub = isHubName(values.model) ? hubOptions(endpoint) : undefined;
   if (endpoint !== undefined && !hub) throw new UsageError("--hub-endpoint is for --model hf:owner/repo");
   return given<JobLoad>({ memory, experts, store, install, hub });
+}
+
+function routeRequest(values: ReturnType<typeof parsed>): RouteRequest {
+  const { task, experts, "route-seed": seed } = values;
+  const layers = experts?.split(";").map((ids) => (ids.trim() === "" ? [] : tokenIds("--experts", ids)));
+  return given<RouteRequest>({
+    task: task === undefined ? undefined : integer("--task", task, 0),
+    experts: layers && layers.length === 1 ? layers[0] : layers,
+    routeSeed: seed === undefined ? undefined : integer("--route-seed", seed, 0),
+  });
 }
 
 /** `values` without those that are undefined, which an optional property must not be. */

@@ -1,6 +1,7 @@
 import type {
   GenerateOptions,
   ModelInfo,
+  RouteRequest,
   SamplingOptions,
   Stats,
   TokenConstraint,
@@ -34,7 +35,7 @@ export type AnswerConstraint = TokenConstraint & { dispose?(): void };
 export type Constrain = (grammar: GrammarSource) => Promise<() => Promise<AnswerConstraint>>;
 
 /** How an answer is made, with every default filled in. */
-export interface AnswerSettings extends Required<SamplingOptions> {
+export interface AnswerSettings extends Required<SamplingOptions>, RouteRequest {
   readonly maxTokens: number;
   readonly reuse: boolean;
   readonly stop: readonly string[];

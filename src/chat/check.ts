@@ -1,4 +1,4 @@
-import { MOST_LOGPROBS } from "../api.ts";
+import { MOST_LOGPROBS, type RouteRequest } from "../api.ts";
 import { type ErrorDetails, SluiceError } from "../errors.ts";
 
 export interface Range {
@@ -21,6 +21,8 @@ export const RANGES = {
   logitBias: { least: -100, most: 100 },
   topLogprobs: { least: 0, most: MOST_LOGPROBS, isWhole: true },
   seed: { least: 0, most: 2 ** 32 - 1, isWhole: true },
+  task: { least: 0, most: 2 ** 32 - 1, isWhole: true },
+  routeSeed: { least: 0, most: 2 ** 32 - 1, isWhole: true },
   maxTokens: { least: 0, most: Number.MAX_SAFE_INTEGER, isWhole: true },
 } as const satisfies Record<string, Range>;
 
@@ -56,6 +58,14 @@ export function requireBiases(name: string, value: unknown, vocabulary: number):
     requireInRange(`${name}[${id}]`, bias, RANGES.logitBias);
   }
   return value as Record<number, number>;
+}
+
+/** @returns ids of experts, or a list of them for each layer @throws SluiceError `bad-request` */
+export function requireExperts(name: string, value: unknown): NonNullable<RouteRequest["experts"]> {
+  const isIds = (list: unknown) =>
+    Array.isArray(list) && list.every((id) => Number.isInteger(id) && id >= 0 && id < 2 ** 32);
+  if (isIds(value) || (Array.isArray(value) && value.every(isIds))) return value as number[] | number[][];
+  return refuse(name, value, "Use a list of whole numbers from 0 on, or a list of such lists.");
 }
 
 /** A value as a message spells it. */

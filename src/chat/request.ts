@@ -1,3 +1,4 @@
+import type { RouteRequest } from "../api.ts";
 import { throwIfAborted } from "../errors.ts";
 import type { AnswerSettings } from "./answer.ts";
 import {
@@ -9,6 +10,7 @@ import {
   type Range,
   refuse,
   requireBiases,
+  requireExperts,
   requireInRange,
 } from "./check.ts";
 import type { CommonCreateParams, RequestOptions, ServiceParams, StreamOptions } from "./shapes.ts";
@@ -31,6 +33,9 @@ const COMMON: Readonly<
   repetition_penalty: true,
   logit_bias: true,
   seed: true,
+  task: true,
+  experts: true,
+  route_seed: true,
   n: true,
   cache_prompt: true,
   stream: true,
@@ -77,6 +82,7 @@ export function readCommon(
     presencePenalty: number("presence_penalty", RANGES.presencePenalty, 0),
     repetitionPenalty: number("repetition_penalty", RANGES.repetitionPenalty, 1),
     logitBias: requireBiases("logit_bias", request.logit_bias ?? {}, vocabulary),
+    ...readRoute(request),
     seed: readNumber(request, "seed", RANGES.seed) ?? Math.floor(Math.random() * 2 ** 32),
     n: number("n", { least: 1, most: MOST_CHOICES, isWhole: true }, 1),
     stop: readStop(request.stop),
@@ -146,6 +152,18 @@ export function readStreaming({ stream, stream_options: options }: Unchecked): {
     refuse("stream_options.include_usage", includeUsage, "Use true or false.");
   }
   return { isStream, includeUsage: includeUsage === true };
+}
+
+/** How the answer is routed, where the model's routers read that. */
+function readRoute(request: Unchecked): RouteRequest {
+  const task = readNumber(request, "task", RANGES.task);
+  const routeSeed = readNumber(request, "route_seed", RANGES.routeSeed);
+  const { experts } = request;
+  return {
+    ...(task !== undefined && { task }),
+    ...(routeSeed !== undefined && { routeSeed }),
+    ...(!isAbsent(experts) && { experts: requireExperts("experts", experts) }),
+  };
 }
 
 function readNumber(request: Unchecked, name: string, range: Range): number | undefined {

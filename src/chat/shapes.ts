@@ -27,6 +27,12 @@ export interface CommonCreateParams extends ServiceParams {
   readonly logit_bias?: Given<Readonly<Record<number, number>>>;
   /** Same seed, same model, same adapter: same text. Default: a new one for each call. */
   readonly seed?: Given<number>;
+  /** Of models with tasks, see `RouteRequest`. An extra parameter, as the next two. */
+  readonly task?: Given<number>;
+  /** Of models whose requests name the experts. */
+  readonly experts?: Given<readonly number[] | readonly (readonly number[])[]>;
+  /** Of models that draw their experts. */
+  readonly route_seed?: Given<number>;
   /** Answers to each prompt, made one after the other. Default 1. */
   readonly n?: Given<number>;
   /** Do not run what the cache holds of the prompt, see `GenerateOptions.reuse`. Default true. llama.cpp's name for it. */

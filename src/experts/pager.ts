@@ -1,7 +1,7 @@
 import { Activity } from "./activity.ts";
 import type { Guess, PolicyFactory } from "./policy/policy.ts";
 import { ExpertPool, type PoolSite, type PoolState } from "./pool.ts";
-import type { Predictor, PredictorState, Ranking } from "./predictor/predictor.ts";
+import type { Predictor, PredictorState, Ranking, SiteRoute } from "./predictor/predictor.ts";
 import { prefillMode, ringGuesses } from "./prefill.ts";
 import type { RouteRows } from "./routes.ts";
 import { ExpertStream, type StreamParts, type StreamSite } from "./stream.ts";
@@ -14,6 +14,12 @@ const ANY = 0;
 const RECENT = 0.1;
 /** How likely a site misses before anything is known of it. */
 const UNKNOWN = 0.5;
+
+/** Experts that a site is certain to need. */
+export interface KnownSite {
+  readonly site: number;
+  readonly experts: SiteRoute;
+}
 
 export type PagerSite = PoolSite & StreamSite;
 
@@ -105,15 +111,24 @@ export class Pager {
     return early > 0 ? bytesWasted / early : 0;
   }
 
-  /** A token before its program is submitted. @param ahead what routers said of its embedding */
-  startToken(id: number, ahead: readonly Ranking[]): void {
+  /**
+   * A token before its program is submitted.
+   * @param ahead what routers said of its embedding
+   * @param known sites whose experts are certain
+   */
+  startToken(id: number, ahead: readonly Ranking[], known: readonly KnownSite[] = []): void {
     this.#begin(id);
-    this.#prefetch(this.#predictor.start({ token: this.#token, id, ahead }));
+    this.expectKnown(known);
+    const isKnown = new Set(known.map(({ site }) => site));
+    const guesses = this.#predictor.start({ token: this.#token, id, ahead });
+    this.#prefetch(guesses.filter(({ site }) => !isKnown.has(site)));
   }
 
   /** A chunk of a prompt before its program is submitted. */
-  startChunk(tokens: number): void {
+  startChunk(tokens: number, known: readonly KnownSite[] = []): void {
     this.#begin(-1);
+    this.expectKnown(known);
+    if (known.length > 0) return;
     const mode = prefillMode(this.#withUses(), tokens);
     this.#ringTokens = mode === "ring" ? tokens : 0;
     this.#turnRing(0);
@@ -126,13 +141,45 @@ export class Pager {
   stopped(site: number, routes: RouteRows): number[][] {
     const needed = routes.needed(site, this.#hasPage(site));
     const missed = needed.filter((expert) => !this.stream.isThere(site, expert));
+    this.waited(site, missed);
+    this.#use(site + 1, routes);
+    this.#missChances[site] = this.missChance(site) + RECENT;
+    return this.#pool.waves(site, needed);
+  }
+
+  /** The program stopped at a site's experts before their turn: they may still come in time. */
+  stoppedEarly(site: number): void {
+    this.#missChances[site] = this.missChance(site) + RECENT;
+  }
+
+  /** Starts to bring what is certain to be needed, and keeps it there: where the slots hold all that a site needs. */
+  expectKnown(known: readonly KnownSite[]): void {
+    for (const { site, experts } of known) {
+      if (experts.length > (this.#sites[site]?.slots ?? 0)) continue;
+      this.stream.start(this.#pool.plan(site, experts, this.#token, true), true);
+    }
+  }
+
+  /** Those of a site's experts that have a page, which may be missing. */
+  paged(site: number, experts: SiteRoute): SiteRoute {
+    return experts.filter(this.#hasPage(site));
+  }
+
+  isReady(site: number, experts: readonly number[]): boolean {
+    return experts.every((expert) => this.stream.isThere(site, expert));
+  }
+
+  /** @returns sets of experts that fit the slots, as `stopped` does for a site whose experts are known */
+  waves(site: number, needed: readonly number[]): number[][] {
+    return this.#pool.waves(site, needed);
+  }
+
+  /** The program had to wait at a site for experts that were known before. */
+  waited(site: number, missed: readonly number[]): void {
     this.#counters.faults++;
     this.#counters.expertsMissed += missed.length;
     this.#counters.bytesStalled += missed.length * (this.#sites[site]?.pageBytes ?? 0);
     this.activity.missed(site, missed);
-    this.#use(site + 1, routes);
-    this.#missChances[site] = this.missChance(site) + RECENT;
-    return this.#pool.waves(site, needed);
   }
 
   /** Starts to bring a wave; `stream.arrival` tells when it is there. */

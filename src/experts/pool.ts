@@ -155,15 +155,19 @@ export class ExpertPool {
 
   /**
    * Makes room for a wave, at most `slots` experts of one site, and pins it until the site's next `plan` or `release`.
+   * @param isEarly nobody waits for it yet
    * @returns the loads to wait for; none if all are resident.
    */
-  plan(site: number, wave: readonly number[], token: number): Load[] {
+  plan(site: number, wave: readonly number[], token: number, isEarly = false): Load[] {
     const state = this.#site(site);
     state.pinned = new Set(wave);
     return this.absent(site, wave).map((expert) => {
-      this.#counters.demandLoads++;
-      this.#counters.bytesStalled += state.pageBytes;
-      return this.#load(site, expert, this.#freeSlot(site, token), false);
+      if (isEarly) this.#counters.earlyLoads++;
+      else {
+        this.#counters.demandLoads++;
+        this.#counters.bytesStalled += state.pageBytes;
+      }
+      return this.#load(site, expert, this.#freeSlot(site, token), isEarly);
     });
   }
 

@@ -1,3 +1,4 @@
+import hash from "../../shaders/lib/hash.wgsl?raw";
 import isNumber from "../../shaders/lib/is_number.wgsl?raw";
 import source from "../../shaders/sample.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -23,7 +24,7 @@ export function sample(gpu: Gpu, { vocabulary, logits, tokens, fault }: SampleAr
     source,
     enable,
     constants: { LANES: lanes, SHARED: 1, VOCABULARY: vocabulary },
-    snippets: [snippet, isNumber],
+    snippets: [snippet, isNumber, hash],
     buffers: { logits, tokens },
     fault,
     grid: () => [1, 1],

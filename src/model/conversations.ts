@@ -2,20 +2,20 @@ import type { ConversationInfo } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 import type { KeptConversation, StoreService } from "../store/service.ts";
 import type { CacheCopy, Run } from "./cache_copy.ts";
-import type { CachedTokens } from "./cached_tokens.ts";
+import type { Runner } from "./runner.ts";
 
 /** What of a model conversations are made of. */
 export interface Conversing {
   /** Of the model in the store. */
   readonly id: string;
   readonly sizes: { readonly context: number };
-  readonly runner: { readonly cached: CachedTokens };
+  readonly runner: Pick<Runner, "cached" | "requestRows" | "bringRequest">;
   readonly cache: Pick<CacheCopy, "layout" | "pieces" | "reader" | "write">;
 }
 
 /**
- * Keeps what the cache holds in the store: in the first piece how many ids left what is set aside, and the ids; then
- * what blocks keep of them.
+ * Keeps what the cache holds in the store: in the first piece how many ids left what is set aside, what the request said
+ * of routes, and the ids; then what blocks keep of them.
  * @throws SluiceError `bad-request` if it holds nothing, what `StoreService.saveConversation` throws, and of the GPU
  */
 export async function saveConversation(
@@ -37,7 +37,7 @@ export async function saveConversation(
   try {
     return await store.saveConversation(id, name, kept, async (index) => {
       signal.throwIfAborted();
-      if (index === 0) return Uint32Array.of(aside, ...ids).buffer;
+      if (index === 0) return Uint32Array.of(aside, ...runner.requestRows, ...ids).buffer;
       return reader.read(pieces[index - 1] as Run<GPUBuffer>[]);
     });
   } finally {
@@ -57,14 +57,19 @@ export async function restoreConversation(
   signal: AbortSignal,
 ): Promise<unknown> {
   const { cached } = runner;
+  const { length: rows } = runner.requestRows;
   let ids: readonly number[] = [];
+  let request = new Uint32Array(0);
   let aside = 0;
   let pieces: Run<GPUBuffer>[][] = [];
   const now = { context: sizes.context, layout: await cache.layout() };
   const data = await store.restoreConversation(id, name, now, async (index, bytes) => {
     signal.throwIfAborted();
     if (index === 0) {
-      [aside = 0, ...ids] = new Uint32Array(bytes);
+      const words = new Uint32Array(bytes);
+      aside = words[0] ?? 0;
+      request = words.slice(1, 1 + rows);
+      ids = [...words.subarray(1 + rows)];
       pieces = cache.pieces(ids.length);
       return;
     }
@@ -73,6 +78,7 @@ export async function restoreConversation(
     await cache.write(pieces[index - 1] as Run<GPUBuffer>[], bytes);
   });
   signal.throwIfAborted();
+  runner.bringRequest(request);
   cached.replace(ids, aside);
   return data;
 }

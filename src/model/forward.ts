@@ -6,10 +6,10 @@ import { matmul } from "../kernels/matmul.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { type Build, normArgs } from "./blocks/build.ts";
 import { expertAttention } from "./blocks/expert_attention_site.ts";
-import { type BlockSteps, feedForward } from "./blocks/feed_forward.ts";
+import { type BlockSteps, type EarlyPlace, feedForward } from "./blocks/feed_forward.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import { nextGates } from "./next_gates.ts";
-import { type Block, type LayerPlan, type ModelPlan, outputLinears } from "./plan.ts";
+import { type Block, type ModelPlan, moeOf, outputLinears } from "./plan.ts";
 import type { State, StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
@@ -64,8 +64,7 @@ export function buildPrograms(
   const layers = (chunk: number, tile: number): Program => {
     const build: Build = { gpu, plan, weights, state, sizes, gates, chunk, tile };
     const steps = embedding(false);
-    const sites: SiteSteps[] = [];
-    for (const layer of plan.layers) addLayer(build, layer, steps, sites);
+    const sites = addLayers(build, steps);
     return { steps, sites };
   };
   const toLogits = [
@@ -103,27 +102,44 @@ function embeddings(gpu: Gpu, plan: ModelPlan, weights: Weights, state: State): 
       : [embed_series(gpu, { size, activation, gate, value, points: tokens, x, fault })];
 }
 
+/** All blocks in order. Routes that are known early run where they are first known. */
+function addLayers(build: Build, steps: Step[]): SiteSteps[] {
+  const layers = partsOf(build);
+  const moe = layers.flat().filter(({ experts }) => experts.length > 0);
+  const sites: SiteSteps[] = [];
+  /** The step that first resolves a site's routes. */
+  const looks = new Map<Part, number>();
+  const addEarly = (part: Part | undefined, place: EarlyPlace) => {
+    if (part?.place === place) looks.set(part, steps.push(...part.early) - 1);
+  };
+  for (const part of moe) addEarly(part, "program");
+  for (const parts of layers) {
+    for (const part of parts) addEarly(part, "layer");
+    for (const part of parts) {
+      steps.push(...part.before);
+      if (part.experts.length > 0) addEarly(moe[sites.length + 1], "site before");
+      const route = steps.length;
+      const combine = steps.push(...part.experts);
+      steps.push(...part.after);
+      if (part.experts.length > 0) sites.push({ route, combine, early: looks.get(part) });
+    }
+  }
+  return sites;
+}
+
+type Part = BlockSteps;
+
+/** The steps of every block, by layer. */
+function partsOf(build: Build): Part[][] {
+  let site = 0;
+  return build.plan.layers.map(({ blocks }) =>
+    blocks.map((block) => blockSteps(build, block, moeOf(block) ? site++ : site)),
+  );
+}
+
 function blockSteps(build: Build, block: Block, site: number): BlockSteps {
   if (block.kind === "feed-forward") return feedForward(build, block, site);
   const before = mixerOf(block).steps(build, block);
   if (block.kind === "expert-attention") return { early: [], ...expertAttention(build, block, before, site) };
   return { before, early: [], experts: [], after: [] };
-}
-
-/** Appends a layer's blocks, and its sites if it has any. A router fed from before the attention runs before all. */
-function addLayer(build: Build, { blocks }: LayerPlan, steps: Step[], sites: SiteSteps[]): void {
-  let site = sites.length;
-  const parts = blocks.map((block) => {
-    const part = blockSteps(build, block, site);
-    if (part.experts.length > 0) site += 1;
-    return part;
-  });
-  for (const { early } of parts) steps.push(...early);
-  const early = parts.some((part) => part.early.length > 0) ? steps.length - 1 : undefined;
-  for (const { before, experts, after } of parts) {
-    const route = steps.push(...before);
-    const combine = steps.push(...experts);
-    steps.push(...after);
-    if (experts.length > 0) sites.push({ route, combine, early });
-  }
 }

@@ -14,10 +14,18 @@ export interface NextGates {
   at(source: number | "fault", index: number): Step[];
 }
 
-/** A router of one matrix can be asked early; what it carries would have to step through the sites between with the wrong inputs. */
+/**
+ * A router of one matrix of the residual stream can be asked early; what it carries would have to step through the sites
+ * between with the wrong inputs.
+ */
 export function canAskEarly(plan: ModelPlan): boolean {
   return moeBlocks(plan).every(
-    ({ moe: { router } }) => !router.logits.between && !router.logits.cosine && !router.state,
+    ({ moe: { router }, momentum }) =>
+      !router.logits.between &&
+      !router.logits.cosine &&
+      !router.state &&
+      ["block", "before-attention", "beside-attention"].includes(router.input) &&
+      !momentum?.isPostNorm,
   );
 }
 

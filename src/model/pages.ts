@@ -12,6 +12,7 @@ import {
   hasWholeGroups,
   type Linear,
   type ModelPlan,
+  moeLayers,
   moeOf,
   type NormSpec,
   outputLinears,
@@ -50,6 +51,8 @@ export function planPages(plan: ModelPlan): ModelPages {
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
+  const shared = sharedByRouters(plan);
+  if (shared.length > 0) denseGroups.push(denseGroup("routers", shared));
   const sites: (PagePlan | undefined)[][] = [];
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
@@ -112,7 +115,7 @@ function blockUnits(block: Block): Unit[] {
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   const moe = moeOf(block);
   const { layers = [], previous, selectionBias, cosine } = moe?.router.logits ?? {};
-  const routers = [...layers, ...(previous ? [previous] : [])];
+  const routers = [...(moe?.router.input === "token" ? [] : layers), ...(previous ? [previous] : [])];
   const routing = [selectionBias, moe?.bias, cosine?.centroids, cosine?.temperature?.tensor];
   if (block.kind === "feed-forward") {
     const constants = moe ? constantExperts(moe) : [];
@@ -124,6 +127,17 @@ function blockUnits(block: Block): Unit[] {
   const mixer = mixerOf(block);
   const linears = [...mixer.linears(block), ...routers];
   return [...norms, vectorUnit([...mixer.vectors(block), ...routing]), ...linears.map(linearUnit)];
+}
+
+/** What routers of several layers have in common, each once. */
+function sharedByRouters(plan: ModelPlan): Unit[] {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  const linears = routers.flatMap(({ input, table, logits }) =>
+    input === "token" ? [...(table ? [table] : []), ...logits.layers] : [],
+  );
+  const vectors = new Set(routers.flatMap(({ tasks }) => (tasks?.embedding ? [tasks.embedding] : [])));
+  const once = new Map(linears.map((linear) => [linear.weight, linear]));
+  return [...[...once.values()].map(linearUnit), ...[...vectors].map((vector) => vectorUnit([vector]))];
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */

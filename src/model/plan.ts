@@ -293,10 +293,28 @@ export interface FeedForwardBlock extends Branch {
   readonly parallel?: boolean | undefined;
   /** Multiplies what it gives, before `postNorm`. */
   readonly scale?: number | undefined;
+  /** What it gives moves the residual stream by way of a velocity. */
+  readonly momentum?: Momentum | undefined;
   /** Always on: a dense layer, shared experts or a residual MLP. */
   readonly base?: { readonly expert: ExpertSpec; readonly gate?: Linear | undefined } | undefined;
   /** Absent: a dense layer. */
   readonly moe?: MoeSpec | undefined;
+}
+
+/**
+ * MomentumSMoE (Teo & Nguyen 2024): a token carries a velocity p from block to block, 0 before the first. Where the block
+ * gives f, p ← factor · p + step · f and x ← x − p. The sign is that of the published code.
+ */
+export interface Momentum {
+  readonly factor: number;
+  readonly step: number;
+  /** x ← norm(x − p), and the block reads x without one. */
+  readonly isPostNorm?: boolean | undefined;
+  /**
+   * Of the first such block alone: x ← −step · m / √(v + 10⁻⁸), m = (1 − mean) · f, v = (1 − square) · f². The published
+   * code adds x to what it takes from x, so that the residual stream begins anew.
+   */
+  readonly adam?: { readonly mean: number; readonly square: number; readonly step: number } | undefined;
 }
 
 /** A matrix of every expert, stacked: [experts, out, in]; scale and bias have a row per expert. */
@@ -375,13 +393,28 @@ export interface RouterSpec {
     | "before-attention"
     /** What the experts read, which stand beside the attention of their layer: known before it runs. */
     | "beside-attention"
+    /** What the experts of the site before read. */
     | "previous-layer"
-    | "embedding"
+    /** The token's row of `table`: one router and one route for all such sites. */
+    | "token"
+    /** What the experts read, and the task that the request names, see `tasks`. */
     | "task"
-    | "text-token"
-    | "given";
+    /** Nothing: the request names the experts of each layer. */
+    | "given"
+    /** Nothing: one expert is drawn from the request's seed, see `draws`. */
+    | "draw"
+    | "text-token";
+  /** Of input `token`: [vocabulary, size]; absent: the model's own embedding. */
+  readonly table?: Linear | undefined;
+  /** Of input `task`: a matrix of logits for each task; or one for all, which reads the task's `embedding` [tasks, size] too. */
+  readonly tasks?: { readonly count: number; readonly embedding?: TensorInfo | undefined } | undefined;
+  /** Of input `draw`: anew for each token, or once for the whole sequence. */
+  readonly draws?: "token" | "sequence" | undefined;
   readonly logits: {
-    /** Applied in order: two with a function between; without one, one matrix, or several whose rows are stacked. */
+    /**
+     * Applied in order: two with a function between; without one, one matrix, or several whose rows are stacked; none
+     * where nothing is read.
+     */
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
     /** Applied behind them: how near it lies to each expert. */
@@ -424,7 +457,7 @@ export interface RouterSpec {
     readonly dropsZeros?: boolean | undefined;
   };
   /** What one token carries from site to site. */
-  readonly state?: "previous-logits" | "hidden" | "momentum" | undefined;
+  readonly state?: "previous-logits" | "hidden" | undefined;
 }
 
 /** Most routes a token can have under a selection rule. */
@@ -432,6 +465,16 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   if (selection.rule === "top-k" || selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
+}
+
+/** The MoE sites of a plan in the order they run, each with the number of its layer. */
+export function moeLayers({ layers }: ModelPlan): { readonly layer: number; readonly moe: MoeSpec }[] {
+  return layers.flatMap(({ blocks }, layer) =>
+    blocks.flatMap((block) => {
+      const moe = moeOf(block);
+      return moe ? [{ layer, moe }] : [];
+    }),
+  );
 }
 
 /** What a plan of a series has at its two ends; undefined for one of tokens. */

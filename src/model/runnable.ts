@@ -13,6 +13,7 @@ import {
   type Linear,
   type ModelPlan,
   type MoeSpec,
+  moeLayers,
   moeOf,
   type NormSpec,
   outputLinears,
@@ -47,6 +48,7 @@ export function requireRunnable(plan: ModelPlan): void {
   }
   needKeyWeights(plan, need);
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
+  needTogether(plan, need);
   if (missing.size > 0) {
     const pieces = [...missing].join("; ");
     throw new SluiceError("unsupported-model", `${plan.name} (${plan.architecture}) needs: ${pieces}`, {
@@ -182,7 +184,9 @@ function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
   if (moe) needMoe(moe, need);
 }
 
-const INPUTS: readonly string[] = ["block", "before-attention", "beside-attention"];
+const INPUTS: readonly string[] = [
+  ...["block", "before-attention", "beside-attention", "previous-layer", "token", "task", "given", "draw"],
+];
 /** Routes that are resolved before the layer's other blocks run. */
 const EARLY: readonly string[] = ["before-attention", "beside-attention"];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
@@ -202,6 +206,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
     logits.between === undefined || logits.layers.length === 2,
     `a router of ${logits.layers.length} layers`,
   );
+  needSource(moe, need);
   need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
   const why = LOOKS_AHEAD[selection.rule];
   need(RULES.includes(selection.rule), `${selection.rule} selection${why ? `, where ${why}` : ""}`);
@@ -249,6 +254,57 @@ function needExpertOfSite(spec: ExpertSpec, need: Need): void {
     needFloats(spec.vector, need);
     needLinear(spec.gate, need);
   } else needExpert(spec, need);
+}
+
+/** Of what a router reads beside its block's input. */
+function needSource({ experts, router }: MoeSpec, need: Need): void {
+  const { input, table, tasks, logits, selection } = router;
+  const readsNothing = input === "given" || input === "draw";
+  need(
+    readsNothing === (logits.layers.length === 0),
+    `a router of ${logits.layers.length} layers fed from ${input}`,
+  );
+  if (table) needLinear(table, need);
+  if (tasks?.embedding) {
+    needFloats(tasks.embedding, need);
+    need(
+      (tasks.embedding.shape.at(-1) ?? 0) % 4 === 0,
+      "embeddings of tasks whose length is not a multiple of 4",
+    );
+  }
+  need((tasks !== undefined) === (input === "task"), "a router that reads a task beside something else");
+  const isOwn = tasks !== undefined && !tasks.embedding;
+  need(!isOwn || logits.between === undefined, "a router of several layers for each task");
+  need(
+    input === "block" || input === "before-attention" || typeof logits.between !== "object",
+    `a recurrent router fed from ${input}`,
+  );
+  need(
+    input !== "draw" || (selection.rule === "top-k" && selection.k === 1),
+    `draws of other than one of ${experts} experts`,
+  );
+}
+
+/** Of what sites have in common. */
+function needTogether(plan: ModelPlan, need: Need): void {
+  const routers = moeLayers(plan).map(({ moe }) => moe.router);
+  need(routers[0]?.input !== "previous-layer", "a first router fed from the layer before");
+  const shared = routers.filter(({ input }) => input === "token");
+  const names = shared.map(({ table, logits }) =>
+    [table, ...logits.layers].map((linear) => linear?.weight.name).join(),
+  );
+  need(new Set(names).size <= 1, "several routers of tokens");
+  const moving = plan.layers.flatMap(({ blocks }) =>
+    blocks.flatMap((block) => (block.kind === "feed-forward" && block.momentum ? [block] : [])),
+  );
+  need(
+    !moving.slice(1).some(({ momentum }) => momentum?.adam),
+    "momentum by Adam behind the first block with experts",
+  );
+  const isBeside = moving.some(
+    ({ momentum, postNorm, parallel }) => momentum?.isPostNorm && (postNorm || parallel),
+  );
+  need(!isBeside, "momentum.post_norm of a block beside another, or with a norm of its own behind it");
 }
 
 function needExpert(spec: ExpertSpec, need: Need): void {

@@ -1,18 +1,19 @@
 import type { TokenLogprobs } from "../api.ts";
-import { SluiceError } from "../errors.ts";
 import type { Pager } from "../experts/pager.ts";
-import type { Ranking } from "../experts/predictor/predictor.ts";
+import type { Ranking, SiteRoute } from "../experts/predictor/predictor.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { PARAMS_STRIDE_BYTES, ParamArena, type ParamValues } from "../gpu/params.ts";
-import { replay, type Step } from "../gpu/program.ts";
+import { PARAMS_STRIDE_BYTES, ParamArena } from "../gpu/params.ts";
+import { replay } from "../gpu/program.ts";
 import { type Readback, STAGING_BUFFERS } from "../gpu/readback.ts";
 import { ABSENT, DAMAGED } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
 import { CachedTokens } from "./cached_tokens.ts";
-import { buildPrograms, lookAt, type Program, type Programs } from "./forward.ts";
+import { buildPrograms, type Programs } from "./forward.ts";
+import { damaged, damagedRouter, PagedRuns, type Run } from "./paged_runs.ts";
 import type { ModelPlan } from "./plan.ts";
+import { knownRoutes, type RoutePlan, requestRows } from "./route_request.ts";
 import { GREEDY, RECORD_BYTES, Sampler, type Sampling, samplerBytes } from "./sampling.ts";
-import { type Chunk, type Seen, SeenReadback, seenBytes } from "./seen.ts";
+import { type Chunk, SeenReadback, seenBytes } from "./seen.ts";
 import { copyAside, isRecurrent, positionWords, routeStride, type State, type StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
@@ -21,16 +22,6 @@ const BATCH_TOKENS = 8;
 /** Batches submitted ahead then, so that the GPU works while ids travel. */
 const BATCHES_AHEAD = 2;
 const REPLAYS_IN_FLIGHT = BATCHES_AHEAD * BATCH_TOKENS;
-/** Experts uploaded before the GPU is waited for: what is written and not yet run lies in host memory. */
-const UPLOAD_AHEAD_BYTES = 64 * 2 ** 20;
-
-/** Steps that stop at once and take as long as a readback: measured on SwiftShader; about 1 ms to 4 µs on hardware. */
-const SOFTWARE_READBACK_STEPS = 20;
-const READBACK_STEPS = 250;
-
-/** Encodes replays of a program into one submit. */
-type Run = (steps: readonly Step[], params: Partial<ParamValues>, sampling?: Sampling) => void;
-
 /** Replays a model's programs: prompts in, ids or logits out. Creates no GPU object after construction but what `Sampler` does. */
 export class Runner {
   readonly cached: CachedTokens;
@@ -47,9 +38,12 @@ export class Runner {
   /** Fault word, ids, and what `Sampler` adds. */
   readonly #ids: Readback;
   readonly #logits: Readback;
-  readonly #seen: SeenReadback;
+  readonly #paged: PagedRuns;
   /** Bytes from one site's routes to the next. */
   readonly #routeStrides: { readonly prefill: number; readonly decode: number };
+  #route: RoutePlan | undefined;
+  /** What of it the GPU was told. */
+  #requestRows: Uint32Array<ArrayBuffer>;
   /** What is known of the token that was drawn last. */
   #drawn: { readonly position: number; readonly id: number; readonly ahead: readonly Ranking[] } | undefined;
 
@@ -65,15 +59,42 @@ export class Runner {
     this.#sampler = new Sampler(gpu, plan, state, this.#programs);
     this.#params = new ParamArena(gpu, REPLAYS_IN_FLIGHT);
     const bytes = readbackSizes(plan, state, sizes);
+    this.#requestRows = new Uint32Array((state.request?.size ?? 0) / 4);
     this.#ids = gpu.readback("ids", bytes.ids);
     this.#logits = gpu.readback("logits", bytes.logits);
     this.#routeStrides = { prefill: routeStride(plan, sizes.chunk), decode: routeStride(plan, 1) };
-    this.#seen = new SeenReadback(gpu, plan, state, sizes, this.#sampler);
+    this.#paged = new PagedRuns({
+      ...{ gpu, pager, ask: this.#programs.ask },
+      seen: new SeenReadback(gpu, plan, state, sizes, this.#sampler),
+      submit: (encode, copy) => this.#submit(encode, copy),
+      resetFault: () => this.#resetFault(),
+    });
   }
 
   /** To be called once, when the dense weights are there and everything has compiled. */
   async setUp(): Promise<void> {
     await this.#gpu.checked(() => this.#submit((run) => run(this.#programs.setup, {})));
+  }
+
+  /** What of the latest request the cache depends on beside its ids; nothing in most models. */
+  get requestRows(): Uint32Array<ArrayBuffer> {
+    return this.#requestRows;
+  }
+
+  /** Says how the prompts to come are routed. What the cache holds by other routes is forgotten. */
+  request(route: RoutePlan): void {
+    this.#route = route;
+    if (!this.#state.request) return;
+    const rows = requestRows(this.#plan, route);
+    if (rows.every((word, i) => word === this.#requestRows[i])) return;
+    this.cached.replace([]);
+    this.bringRequest(rows);
+  }
+
+  /** As `requestRows` gave it for what the cache now holds. */
+  bringRequest(rows: Uint32Array<ArrayBuffer>): void {
+    this.#requestRows = rows;
+    if (this.#state.request) this.#gpu.upload(this.#state.request, 0, rows);
   }
 
   /** Tokens that the next `decode` may be asked for. */
@@ -248,9 +269,9 @@ export class Runner {
       });
       return id as number;
     }
-    const seen = await this.#runPaged({
-      start: () => this.#pager.startChunk(chunk.tokens),
-      ...{ program: prefill, chunk, stride: this.#routeStrides.prefill, signal },
+    const seen = await this.#paged.run({
+      start: (known) => this.#pager.startChunk(chunk.tokens, known),
+      ...{ program: prefill, chunk, known: this.#knownOf(chunk), stride: this.#routeStrides.prefill, signal },
       behind: (run) => {
         runHead(run);
         if (sampling) run(next, last);
@@ -264,9 +285,10 @@ export class Runner {
   async #decodePaged(position: number, sampling: Sampling): Promise<number> {
     const { id, ahead } = this.#drawn?.position === position ? this.#drawn : { id: -1, ahead: [] };
     const chunk = { position, tokens: 1 };
-    const seen = await this.#runPaged({
-      start: () => this.#pager.startToken(id, ahead),
+    const seen = await this.#paged.run({
+      start: (known) => this.#pager.startToken(id, ahead, known),
       ...{ program: this.#sampler.decode, chunk, stride: this.#routeStrides.decode, sampling },
+      known: this.#knownOf(chunk),
       behind: (run) => run(this.#programs.next, chunk),
     });
     this.#pager.finished([id], seen.routes, [...ahead, ...seen.traced]);
@@ -274,109 +296,11 @@ export class Runner {
     return seen.id;
   }
 
-  /**
-   * Runs a program to its end: wherever it stops, the experts it misses are brought and it goes on from there. Until it
-   * first stops it is read back once. It goes to the GPU in two submits: while the steps before the next site's route
-   * run, what that site and later ones may need is brought.
-   */
-  async #runPaged({ program, chunk, stride, start, behind, sampling, signal }: PagedRun): Promise<Seen> {
-    const { stream } = this.#pager;
-    const { steps, sites } = program;
-    let first = 0;
-    let split = lookAt(sites[0]) ?? 0;
-    let end = steps.length;
-    let bringEarly = start;
-    let stoppedAt = -1;
-    for (;;) {
-      const seen = await this.#gpu.checked(() => {
-        const staging = this.#seen.take();
-        this.#resetFault();
-        if (split > first) this.#submit((run) => run(steps.slice(first, split), chunk));
-        stream.showAll();
-        bringEarly();
-        this.#submit(
-          (run) => {
-            run(steps.slice(split, end), chunk, sampling);
-            if (end === steps.length) behind(run);
-            run(this.#programs.ask, chunk);
-          },
-          (encoder) => this.#seen.copy(encoder, staging, chunk, stride),
-        );
-        return this.#seen.read(staging, chunk, stride);
-      });
-      const { fault, routes, ahead } = seen;
-      if (fault === DAMAGED) throw damagedRouter();
-      if (fault === ABSENT) {
-        if (end === steps.length) return seen;
-        first = end;
-        split = end;
-        end = this.#pauseBehind(program, first);
-        bringEarly = () => {};
-        continue;
-      }
-      if (fault <= stoppedAt) throw new Error(`site ${fault} misses experts that were brought to it`);
-      stoppedAt = fault;
-      const { early, route, combine } = sites[fault] as Program["sites"][number];
-      const waves = this.#pager.stopped(fault, routes);
-      // What does without the site's experts runs while they come.
-      if (early !== undefined) {
-        await this.#gpu.checked(() => {
-          this.#resetFault();
-          this.#submit((run) => run(steps.slice(early + 1, route), chunk));
-        });
-      }
-      await this.#computeWaves(waves, fault, steps.slice(route, combine), chunk, signal);
-      first = route;
-      split = lookAt(sites[fault + 1]) ?? combine;
-      end = this.#pauseBehind(program, split);
-      bringEarly = () => this.#pager.expect(fault, routes, ahead);
-    }
-  }
-
-  /**
-   * Where a program that goes on from step `first` had better pause to look: behind the route of a site that so often
-   * misses that the steps submitted for nothing would cost more than a readback.
-   */
-  #pauseBehind({ steps, sites }: Program, first: number): number {
-    const readback = this.#gpu.software ? SOFTWARE_READBACK_STEPS : READBACK_STEPS;
-    const pause = sites.find((site, s) => {
-      const chance = this.#pager.missChance(s);
-      const at = lookAt(site);
-      return at >= first && chance * (steps.length - at) > (1 - chance) * readback;
-    });
-    return pause ? lookAt(pause) + 1 : steps.length;
-  }
-
-  /** Brings wave after wave and computes all but the last, which the program goes on with. */
-  async #computeWaves(
-    waves: readonly (readonly number[])[],
-    site: number,
-    steps: readonly Step[],
-    chunk: Chunk,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { stream } = this.#pager;
-    const needed = waves.flat();
-    let uploaded = this.#gpu.counters.bytesUploaded;
-    for (const [i, wave] of waves.entries()) {
-      signal?.throwIfAborted();
-      this.#pager.plan(site, wave);
-      await stream.arrival(site, wave);
-      if (waves.length === 1) return;
-      const here = new Set(wave);
-      stream.showWave(
-        site,
-        needed.filter((expert) => !here.has(expert)),
-      );
-      if (i + 1 === waves.length) return;
-      await this.#gpu.checked(() => {
-        this.#resetFault();
-        this.#submit((run) => run(steps, chunk));
-        if (this.#gpu.counters.bytesUploaded - uploaded < UPLOAD_AHEAD_BYTES) return undefined;
-        uploaded = this.#gpu.counters.bytesUploaded;
-        return this.#gpu.done();
-      });
-    }
+  /** Of each site, the experts that the request alone decides. */
+  #knownOf({ position, tokens }: Chunk): (SiteRoute | undefined)[] {
+    if (!this.#route || !this.#state.request) return [];
+    const known = knownRoutes(this.#plan, this.#route, position, tokens);
+    return known.map((experts, site) => experts && this.#pager.paged(site, experts));
   }
 
   #submitForIds(at: number, count: number, encode: (run: Run) => void): Promise<number[]> {
@@ -429,19 +353,6 @@ export function runnerBytes(plan: ModelPlan, state: State, sizes: StateSizes): n
   return readbacks + REPLAYS_IN_FLIGHT * PARAMS_STRIDE_BYTES + samplerBytes(plan);
 }
 
-interface PagedRun {
-  readonly program: Program;
-  readonly chunk: Chunk;
-  /** Bytes from one site's routes to the next. */
-  readonly stride: number;
-  /** Called once, while the first steps run. */
-  readonly start: () => void;
-  /** What else runs when the program reached its end. */
-  readonly behind: (run: Run) => void;
-  readonly sampling?: Sampling;
-  readonly signal?: AbortSignal;
-}
-
 /** Throws if the sampler found nothing to choose from. */
 export function requireToken(id: number): number {
   if (id !== INVALID_TOKEN) return id;
@@ -452,14 +363,4 @@ export function requireToken(id: number): number {
 function requireNoFault([fault]: Uint32Array): void {
   if (fault === DAMAGED) throw damagedRouter();
   if (fault !== ABSENT) throw new Error(`site ${fault} routed to an expert that has no slot`);
-}
-
-function damagedRouter(): SluiceError {
-  return damaged("a router's logits are not numbers");
-}
-
-function damaged(what: string): SluiceError {
-  return new SluiceError("bad-model-file", what, {
-    remedy: "The weights are damaged or their type is misread: download the file again.",
-  });
 }

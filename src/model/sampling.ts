@@ -11,7 +11,8 @@ import type { ModelPlan } from "./plan.ts";
 import type { State } from "./state.ts";
 
 /** How tokens are drawn. `allowed`: which ids the next one may be, see `TokenConstraint`. */
-export interface Sampling extends Omit<EngineGenerateOptions, "maxTokens" | "reuse" | "stopTokens"> {
+export interface Sampling
+  extends Omit<EngineGenerateOptions, "maxTokens" | "reuse" | "stopTokens" | "route"> {
   readonly allowed?: Uint32Array | undefined;
 }
 

@@ -25,6 +25,7 @@ import {
   seriesOf,
 } from "./plan.ts";
 import { ropeTable } from "./rope.ts";
+import { asksRequests, requestStride } from "./route_request.ts";
 
 /** No adapter wants bindings to start at more than this; see `minStorageBufferOffsetAlignment`. */
 const BINDING_ALIGNMENT_BYTES = 256;
@@ -67,10 +68,16 @@ export interface State {
   readonly queries: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly routerLogits: GPUBuffer;
-  /** The same for every second site, where a site reads the logits of the one before. */
+  /** The same for every second site, where a site reads the logits of the one before, or has its own by then. */
   readonly otherLogits?: GPUBuffer | undefined;
   /** [chunk, size of the state] what routers' cells carry from site to site, and the zeros that come first. */
   readonly carried?: { readonly state: GPUBuffer; readonly zeros: GPUBuffer } | undefined;
+  /** Logits of the token's router, which outlive all sites. */
+  readonly tokenLogits?: GPUBuffer | undefined;
+  /** For each site what the request says of its routes, `requestStride` bytes apart; none where no router asks. */
+  readonly request?: GPUBuffer | undefined;
+  /** [chunk, width] of blocks with momentum. */
+  readonly velocity?: GPUBuffer | undefined;
   /** [chunk, 2, heads, keys] of product keys, from a block with a router to the next; none where there are no such. */
   readonly keyWeights?: GPUBuffer | undefined;
   /** For each site [chunk, topK] Route, `routeStride` bytes apart. */
@@ -128,16 +135,25 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const carried = Math.max(0, ...cells.map(cellSize));
   const inner = most(sites, ({ router }) => routerRows(router));
   const products: Scratch = {
-    projected: Math.max(inner, 3 * carried, 2 * most(sites, (site) => constantExperts(site).length)),
+    projected: Math.max(
+      ...[inner, 3 * carried, most(sites, taskLogits)],
+      2 * most(sites, (site) => constantExperts(site).length),
+    ),
     queries: 3 * carried,
-    attended: carried,
+    attended: Math.max(
+      carried,
+      most(sites, ({ router }) => routerCols(router)),
+    ),
   };
   const scratch = (of: keyof Scratch) =>
     Math.max(
       products[of] ?? 0,
       most(mixers, (block) => mixerOf(block).scratch(block)[of] ?? 0),
     );
-  const hasPostNorms = plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm));
+  const blocks = moeBlocks(plan);
+  const hasPostNorms =
+    plan.layers.some(({ blocks }) => blocks.some(({ postNorm }) => postNorm)) ||
+    blocks.some(({ momentum }) => momentum);
   const experts = mostExperts(plan);
   const keys = most(mixers, (block) => (block.kind === "product-key" ? keyWeights(block) : 0));
   const routes = most(sites, (site) => maxRoutes(site.router, site.experts));
@@ -169,11 +185,19 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     queries: floats("queries", scratch("queries")),
     attended: floats("attended", scratch("attended")),
     routerLogits: floats("router logits", experts),
-    otherLogits: carriesLogits(plan) ? floats("router logits", experts) : undefined,
+    otherLogits:
+      carriesLogits(plan) || sites.some(isFromBefore) ? floats("router logits", experts) : undefined,
     carried:
       carried > 0
         ? { state: floats("router state", carried), zeros: floats("router start", carried) }
         : undefined,
+    tokenLogits: sites.some(({ router }) => router.input === "token")
+      ? floats("token's logits", experts)
+      : undefined,
+    request: asksRequests(plan)
+      ? gpu.buffer("route request", sites.length * requestStride(plan), storage)
+      : undefined,
+    velocity: blocks.some(({ momentum }) => momentum) ? floats("velocity", plan.width) : undefined,
     keyWeights: keys > 1 ? floats("key weights", keys) : undefined,
     routes: gpu.buffer("routes", sites.length * routeStride(plan, chunk), storage),
     counts: floats("route counts", 1),
@@ -196,7 +220,7 @@ export function positionWords(plan: ModelPlan): number {
   return seriesOf(plan)?.embedding.size ?? 1;
 }
 
-/** Where a site's logits are. They outlive the site if the next one reads them. */
+/** Where a site's logits are. They outlive the site if the next one reads them, and begin before it if they are known by then. */
 export function logitsOf({ routerLogits, otherLogits = routerLogits }: State, site: number): GPUBuffer {
   return site % 2 === 0 ? routerLogits : otherLogits;
 }
@@ -273,9 +297,12 @@ export function moeSites(plan: ModelPlan): MoeSpec[] {
 }
 
 /** The blocks of MoE sites in the order they run. */
-export function moeBlocks(
-  plan: ModelPlan,
-): ((FeedForwardBlock | ExpertAttentionBlock) & { readonly moe: MoeSpec })[] {
+export function moeBlocks(plan: ModelPlan): ((
+  | FeedForwardBlock
+  | (ExpertAttentionBlock & { readonly momentum?: undefined })
+) & {
+  readonly moe: MoeSpec;
+})[] {
   return plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => ("moe" in block && block.moe ? [{ ...block, moe: block.moe }] : [])),
   );
@@ -299,6 +326,21 @@ export function sitePlaces({ layers }: ModelPlan): SitePlace[] {
 /** Of a router of two layers, or of one and cosines, what lies between them. */
 function routerRows({ logits: { layers, between, cosine } }: RouterSpec): number {
   return typeof between === "string" || cosine ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
+}
+
+/** Its logits are there while the site before runs. */
+function isFromBefore({ router }: MoeSpec): boolean {
+  return router.input === "previous-layer";
+}
+
+/** Logits of all tasks, where each has a matrix of its own. */
+function taskLogits({ router: { tasks }, experts }: MoeSpec): number {
+  return tasks && !tasks.embedding ? tasks.count * experts : 0;
+}
+
+/** What a router reads that is put together for it alone. */
+function routerCols({ table, tasks, logits: { layers } }: RouterSpec): number {
+  return table || tasks?.embedding ? (layers[0]?.weight.shape.at(-1) ?? 0) : 0;
 }
 
 function hiddenSize({ table }: MoeSpec): number {

@@ -34,6 +34,8 @@ describe.each(both)("in %s requests", (kind, create) => {
     ["repetition_penalty", [0, -1, 1e7, "1.1"]],
     [kind === "chat" ? "top_logprobs" : "logprobs", [-1, 0.5, kind === "chat" ? 21 : 6, "2", true]],
     ["seed", [-1, 0.5, 2 ** 32, "7", 7n]],
+    ["task", [-1, 0.5, "1"]],
+    ["route_seed", [-1, 0.5, 2 ** 32, "7"]],
     ["n", [0, -1, 1.5, 129, "2"]],
     ["max_tokens", [0, -1, 2.5, Number.NaN, "8"]],
   ];
@@ -55,6 +57,7 @@ describe.each(both)("in %s requests", (kind, create) => {
     ["stream", ["yes", 1]],
     ["model", [7, {}]],
     ["cache_prompt", ["yes", 0]],
+    ["experts", [7, "0,1", [0.5], [-1], [[0], 1], {}]],
     ["logit_bias", [7, [], "5"]],
     ...(kind === "chat" ? ([["logprobs", [1, "yes"]]] as [string, unknown[]][]) : []),
   ])("%s of another kind", async (name, values) => {

@@ -10,6 +10,7 @@ describe("parseOptions", () => {
       topK: 0,
       topP: 1,
       seed: undefined,
+      route: {},
       json: false,
       backend: "chromium",
       load: { memory: {}, experts: {} },
@@ -33,9 +34,10 @@ describe("parseOptions", () => {
   test("all of them", () => {
     const args =
       "--model m.gguf --tokens 1,2,3 --max-tokens 0 --temperature .7 --top-k 40 --top-p 0.9 --seed 5";
+    const route = "--task 2 --experts 0,3;;1 --route-seed 9";
     const paging = "--gpu-experts 12.5% --host-cache 64M --store memory --policy lru --predictor path";
     const more = "--logits l.f32 --trace t.trace --json --backend node --install q4_0";
-    expect(parseOptions([args, paging, more].join(" ").split(" "))).toEqual({
+    expect(parseOptions([args, route, paging, more].join(" ").split(" "))).toEqual({
       model: "m.gguf",
       prompt: [1, 2, 3],
       maxTokens: 0,
@@ -43,6 +45,7 @@ describe("parseOptions", () => {
       topK: 40,
       topP: 0.9,
       seed: 5,
+      route: { task: 2, experts: [[0, 3], [], [1]], routeSeed: 9 },
       load: {
         memory: { gpuExperts: "12.5%", host: 64 * 2 ** 20 },
         experts: { policy: "lru", predictor: "path", trace: true },
@@ -55,6 +58,12 @@ describe("parseOptions", () => {
       backend: "node",
       help: false,
     });
+  });
+
+  test("experts for all layers are one list", () => {
+    expect(parseOptions(["--experts", "4, 0"]).route).toEqual({ experts: [4, 0] });
+    expect(() => parseOptions(["--experts", "a"])).toThrow(UsageError);
+    expect(() => parseOptions(["--task", "-1"])).toThrow(UsageError);
   });
 
   test("a prompt may start with a dash after an equals sign", () => {

@@ -23,10 +23,12 @@ import { latent_kv } from "../../src/kernels/latent_kv.ts";
 import { logprobs } from "../../src/kernels/logprobs.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
 import type { PageMatrix } from "../../src/kernels/matrix.ts";
+import { momentum } from "../../src/kernels/momentum.ts";
 import { product_key_mix } from "../../src/kernels/product_key_mix.ts";
 import { product_key_route } from "../../src/kernels/product_key_route.ts";
 import { product_key_sum } from "../../src/kernels/product_key_sum.ts";
 import { recurrent_cell } from "../../src/kernels/recurrent_cell.ts";
+import { request_logits } from "../../src/kernels/request_logits.ts";
 import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
 import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
@@ -34,6 +36,7 @@ import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
 import { soft_mixture } from "../../src/kernels/soft_mixture.ts";
 import { stick_breaking_attention } from "../../src/kernels/stick_breaking_attention.ts";
+import { task_input } from "../../src/kernels/task_input.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
@@ -250,6 +253,25 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const inputs = { fromInput: floats(gpu, "i", TOKENS * 96), fromState: floats(gpu, "h", TOKENS * 96) };
     const args = { kind: "gru", size: 32, isStart: false, ...inputs, state } as const;
     return { steps: [recurrent_cell(gpu, { ...args, fault })], outputs: [state] };
+  },
+  momentum: (gpu, fault) => {
+    const [branch, velocity, x] = [11, 12, 13].map((seed) =>
+      guarded(gpu, "x", normals(seeded(seed), TOKENS * COLS)),
+    ) as [GPUBuffer, GPUBuffer, GPUBuffer];
+    const args = { cols: COLS, factor: 0.7, step: 1, isStart: false, branch, velocity, x };
+    return { steps: [momentum(gpu, { ...args, fault })], outputs: [velocity, x] };
+  },
+  request_logits: (gpu, fault) => {
+    const logits = poisoned(gpu, "logits", TOKENS * EXPERTS);
+    const request = storage(gpu, "request", Uint32Array.of(1, 0, 5));
+    const args = { by: { rule: "given" }, experts: EXPERTS, request, logits, fault } as const;
+    return { steps: [request_logits(gpu, args)], outputs: [logits] };
+  },
+  task_input: (gpu, fault) => {
+    const y = poisoned(gpu, "y", TOKENS * (COLS + 32));
+    const request = storage(gpu, "request", Uint32Array.of(1, 0, 5));
+    const inputs = { embedding: vector(gpu, 32), request, x: floats(gpu, "x", TOKENS * COLS) };
+    return { steps: [task_input(gpu, { cols: COLS, size: 32, ...inputs, y, fault })], outputs: [y] };
   },
   product_key_route: (gpu, fault) => {
     const weights = poisoned(gpu, "weights", TOKENS * 2 * 2 * 8);

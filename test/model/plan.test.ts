@@ -161,7 +161,7 @@ describe("what cannot run: unsupported-model", () => {
     ["heads of 6 elements", withBlock({ ...attention, keySize: 6 })],
     ["heads of 10 elements", withBlock({ ...attention, valueSize: 10 })],
     ["zero experts", withBlock({ ...feedForward, moe: undefined, base: { expert: { kind: "zero" } } })],
-    ["a router fed from embedding", withRouter({ input: "embedding" })],
+    ["a router fed from text-token", withRouter({ input: "text-token" })],
     ["a router of several layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
     [
       "cosines behind a router of two layers",

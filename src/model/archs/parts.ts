@@ -13,6 +13,7 @@ import type {
   RouterSpec,
 } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
+import { momentumOf, routeSource } from "./route_source.ts";
 import { rowsOf, stackRowsOf } from "./views.ts";
 
 const MOST_WIDTH = 1 << 20;
@@ -206,7 +207,10 @@ export class Parts {
     const told = reader.upTo("expert_gating_func", 255);
     const gating = told === 0 ? { gate: options.gate ?? ("softmax" as const) } : GATES[told];
     if (!gating) throw reader.unsupported(`routing by expert_gating_func ${told}`, { told });
-    const { gate, rule = options.rule } = gating;
+    const isFirst = l === this.denseLayers;
+    const source = routeSource(reader, { width, experts, name: `blk.${l}.ffn_gate_inp`, isFirst });
+    // What a request names or draws has one score, and nothing else has any.
+    const { gate, rule = options.rule } = source?.layers.length === 0 ? { gate: "sigmoid" as const } : gating;
     const linear = (part: string, out: number, cols: number): ExpertLinear => ({
       ...this.#expertMatrix(l, part, experts, out, cols),
       bias: reader.optional(`blk.${l}.ffn_${part}_exps.bias`, [experts, out]),
@@ -215,18 +219,23 @@ export class Parts {
     return {
       kind: "feed-forward",
       norm: this.norm(`blk.${l}.${norm}`),
+      momentum: momentumOf(reader, isFirst),
       moe: {
         experts,
         router: {
-          input,
+          input: source?.input ?? input,
+          table: source?.table,
+          tasks: source?.tasks,
+          draws: source?.draws,
           logits: {
-            ...(options.logits ?? {
-              layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
-            }),
+            ...((source && { layers: source.layers }) ??
+              options.logits ?? {
+                layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
+              }),
             gate,
             selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
           },
-          selection: options.selection ?? this.#selection(experts),
+          selection: source?.selection ?? options.selection ?? this.#selection(experts),
           weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
         },
         table: [{ first: 0, count: experts, spec: gated(linear, hidden, width, activation) }],

@@ -16,7 +16,7 @@ export function expertAttention(
   const { hidden: q, attended: out, fault } = state;
   const { keys, values } = state.kept.get(block) as { keys: GPUBuffer; values: GPUBuffer };
   const topK = maxRoutes(moe.router, moe.experts);
-  const { router, resolve, experts, add } = sparse(build, moe, site, {
+  const { router, resolve, experts, addUp } = sparse(build, moe, site, {
     result: out,
     steps: (routes) => [
       stick_breaking_attention(gpu, {
@@ -28,6 +28,6 @@ export function expertAttention(
   return {
     before: [...before, ...router],
     experts: [resolve, ...experts],
-    after: addTo(build, block.postNorm, add),
+    after: addTo(build, block.postNorm, addUp),
   };
 }

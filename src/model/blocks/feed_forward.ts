@@ -21,39 +21,71 @@ import {
   pagedTable,
   type RouterSpec,
 } from "../plan.ts";
-import { logitsOf, routeStride } from "../state.ts";
+import { routeStride } from "../state.ts";
 import type { SiteWeights } from "../weights.ts";
 import { addTo, type Build, normalise, type Sum } from "./build.ts";
+import { moveBy } from "./momentum.ts";
+import { siteLogits } from "./route_source.ts";
 import { routerLogits } from "./router.ts";
 
 /** A block's steps in order. A stop resumes with `experts`, where all before is as it was. */
 export interface BlockSteps {
-  /** Run before the layer's other blocks: the routes, where they are known so early. */
+  /** The routes, where they are known before the block's turn, and where they are run then. */
   readonly early: readonly Step[];
+  readonly place?: EarlyPlace | undefined;
   readonly before: readonly Step[];
   /** From where routes are resolved to slots; none in a dense block. */
   readonly experts: readonly Step[];
   readonly after: readonly Step[];
 }
 
+/** Before all layers, before the experts of the site before, or before the layer's other blocks. */
+export type EarlyPlace = "program" | "site before" | "layer";
+
+const EARLY: Partial<Record<RouterSpec["input"], EarlyPlace>> = {
+  token: "program",
+  "previous-layer": "site before",
+  "before-attention": "layer",
+  "beside-attention": "layer",
+};
+
 /** x += Σ weight · expert(n) over the token's RouteSet, x += base(n), n = norm(x), or only the one or the other. */
-export function feedForward(build: Build, block: FeedForwardBlock, site: number): BlockSteps {
-  const { norm, moe, postNorm, parallel = false } = block;
-  const before = parallel ? [] : [normalise(build, norm)];
+export function feedForward(whole: Build, block: FeedForwardBlock, site: number): BlockSteps {
+  const { norm, moe, parallel = false, momentum } = block;
+  const build = momentum?.isPostNorm ? withoutNorm(whole) : whole;
+  const before = parallel || momentum?.isPostNorm ? [] : [normalise(build, norm)];
   if (!moe) {
-    const after = addTo(build, postNorm, (sum) => always(build, block, scaled(block, sum)));
+    const after = add(build, block, site, (sum) => always(build, block, scaled(block, sum)));
     return { early: [], before, experts: [], after };
   }
-  const { router, resolve, experts, add } = sparse(build, moe, site);
-  const after = addTo(build, postNorm, (sum) => {
+  const { router, resolve, experts, addUp } = sparse(build, moe, site);
+  const after = add(build, block, site, (sum) => {
     const to = scaled(block, sum);
-    return [...add(to), ...always(build, block, { ...to, add: true })];
+    return [...addUp(to), ...always(build, block, { ...to, add: true })];
   });
-  if (moe.router.input === "before-attention" || moe.router.input === "beside-attention") {
+  const place = EARLY[moe.router.input];
+  if (place) {
     const first = moe.router.input === "beside-attention" ? [normalise(build, norm)] : [];
-    return { early: [...first, ...router, resolve], before, experts: [resolve, ...experts], after };
+    const early = [...first, ...router, resolve];
+    return { early, place, before, experts: [resolve, ...experts], after };
   }
   return { early: [], before: [...before, ...router], experts: [resolve, ...experts], after };
+}
+
+/** What `steps` leave goes to x as the block has it. */
+function add(
+  build: Build,
+  block: FeedForwardBlock,
+  site: number,
+  steps: (sum: Sum) => readonly Step[],
+): Step[] {
+  const { momentum } = block;
+  return momentum ? moveBy(build, block, momentum, site, steps) : addTo(build, block.postNorm, steps);
+}
+
+/** What is normalised is x itself. */
+function withoutNorm(build: Build): Build {
+  return { ...build, state: { ...build.state, normed: build.state.x } };
 }
 
 function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
@@ -89,7 +121,7 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
     ],
     resolve: route(gpu, {
       ...{ experts, topK, pageTable, routes, counts, fault },
-      logits: logitsOf(state, site),
+      logits: siteLogits(build, moe, site),
       gate: gating.gate as "softmax" | "sigmoid" | "sqrt-softplus",
       groups:
         selection.rule === "group-limited"
@@ -118,7 +150,7 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
         expert_down(gpu, { ...pool, segment, down, hidden: between?.result ?? hidden, rows }),
       ),
     ],
-    add: ({ y, add, scale }: Sum) => [
+    addUp: ({ y, add, scale }: Sum) => [
       ...constantLogits(build, moe),
       combine(gpu, {
         ...{ cols: plan.width, topK, rows, routes, counts, x: y, fault },

@@ -16,24 +16,43 @@ import {
 } from "../plan.ts";
 import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
+import { requestLogits, routerInput, sharesLogits, siteLogits } from "./route_source.ts";
 
 /**
  * The steps that leave a site's logits where `logitsOf` says, and in `state.carried` what its token carries on. Both
  * outlive a stop at the site: what is run again begins behind these steps.
  */
-export function routerLogits(build: Build, { router }: MoeSpec, site: number): Step[] {
-  const { previous } = router.logits;
-  const logits = logitsOf(build.state, site);
-  const own = ownLogits(build, router, site, logits);
-  if (!previous) return own;
-  return [...own, ...multiply(build, [previous], logitsOf(build.state, site - 1), logits, { add: true })];
+export function routerLogits(build: Build, moe: MoeSpec, site: number): Step[] {
+  const { input: source, draws: each = "token", tasks, logits: gating } = moe.router;
+  if (source === "given") return [requestLogits(build, moe, site, { rule: "given" })];
+  if (source === "draw") return [requestLogits(build, moe, site, { rule: "draw", each })];
+  if (sharesLogits(build, moe, site)) return [];
+  const { steps, input } = routerInput(build, moe, site);
+  if (tasks && !tasks.embedding) {
+    const { projected: all } = build.state;
+    return [
+      ...multiply(build, gating.layers, input, all),
+      requestLogits(build, moe, site, { rule: "task", tasks: tasks.count, all }),
+    ];
+  }
+  const logits = siteLogits(build, moe, site);
+  const own = [...steps, ...ownLogits(build, moe.router, site, input, logits)];
+  if (!gating.previous) return own;
+  return [
+    ...own,
+    ...multiply(build, [gating.previous], logitsOf(build.state, site - 1), logits, { add: true }),
+  ];
 }
 
 /** What a router's layers make of its input. */
-function ownLogits(build: Build, router: RouterSpec, site: number, logits: GPUBuffer): Step[] {
+function ownLogits(
+  build: Build,
+  router: RouterSpec,
+  site: number,
+  input: GPUBuffer,
+  logits: GPUBuffer,
+): Step[] {
   const { layers, between, cosine } = router.logits;
-  const { x, normed } = build.state;
-  const input = router.input === "before-attention" ? x : normed;
   if (cosine) return byCosine(build, cosine, layers, input, logits);
   if (between === undefined) return multiply(build, layers, input, logits);
   const [into, ...outOf] = layers;

@@ -1,0 +1,99 @@
+import type { Linear, Momentum, RouterSpec } from "../plan.ts";
+import type { FileReader } from "./reader.ts";
+
+/** What of a router's plan says where its routes come from. */
+type RouteSource = Pick<RouterSpec, "input" | "table" | "tasks" | "draws"> & {
+  readonly layers: readonly Linear[];
+  readonly selection?: RouterSpec["selection"] | undefined;
+};
+
+/** What a mapping knows of a layer. */
+interface SourceLayer {
+  readonly width: number;
+  readonly experts: number;
+  /** Name of the router's matrix. */
+  readonly name: string;
+  /** No layer before it has experts. */
+  readonly isFirst: boolean;
+}
+
+const MOST_TASKS = 1 << 12;
+
+/**
+ * Where `router.input` says that a layer's routes come from, in place of what its family has; undefined without that key.
+ * No GGUF file has it: it is for what papers make of a family. Pre-gated MoE, Read-ME (the part of it without attention),
+ * M³ViT, SkillNet, THOR.
+ */
+export function routeSource(reader: FileReader, layer: SourceLayer): RouteSource | undefined {
+  const input = reader.text("router.input");
+  const { experts, width, name, isFirst } = layer;
+  const linear = (of: string, out: number, cols: number): Linear => ({
+    weight: reader.tensor(`${of}.weight`, [out, cols]),
+    bias: reader.optional(`${of}.bias`, [out]),
+  });
+  const named = () => reader.count("expert_used_count", experts);
+  switch (input) {
+    case undefined:
+      return undefined;
+    case "previous-layer":
+      return { input: isFirst ? "block" : input, layers: [linear(name, experts, width)] };
+    case "token":
+      return tokenSource(reader, layer, linear);
+    case "task":
+      return taskSource(reader, layer, linear);
+    case "given":
+      return { input, layers: [], selection: { rule: "threshold", threshold: 0.5, kMax: named() } };
+    case "draw":
+      return { input, layers: [], selection: { rule: "top-k", k: 1 }, draws: drawsOf(reader) };
+    default:
+      throw reader.unsupported(`router.input ${input}`, { input });
+  }
+}
+
+type MakeLinear = (of: string, out: number, cols: number) => Linear;
+
+/** One router for all layers. */
+function tokenSource(reader: FileReader, { experts, width }: SourceLayer, linear: MakeLinear): RouteSource {
+  const table = "router_embd.weight";
+  if (!reader.has(table)) return { input: "token", layers: [linear("router_gate", experts, width)] };
+  const size = reader.count("router.embedding_length", 1 << 20);
+  const weight = reader.tensor(table, [reader.rows("token_embd.weight"), size]);
+  return { input: "token", table: { weight }, layers: [linear("router_gate", experts, size)] };
+}
+
+/** A matrix for each task, one below the other, or one for all that reads the task's embedding too. */
+function taskSource(
+  reader: FileReader,
+  { experts, width, name }: SourceLayer,
+  linear: MakeLinear,
+): RouteSource {
+  const count = reader.count("router.task_count", MOST_TASKS);
+  if (!reader.has("task_embd.weight")) {
+    return { input: "task", tasks: { count }, layers: [linear(name, count * experts, width)] };
+  }
+  const size = reader.count("router.embedding_length", 1 << 20);
+  const embedding = reader.tensor("task_embd.weight", [count, size]);
+  return { input: "task", tasks: { count, embedding }, layers: [linear(name, experts, width + size)] };
+}
+
+function drawsOf(reader: FileReader): "token" | "sequence" {
+  const draws = reader.text("router.draws") ?? "token";
+  if (draws === "token" || draws === "sequence") return draws;
+  throw reader.unsupported(`router.draws ${draws}`, { draws });
+}
+
+/** MomentumSMoE's settings, where the file has `momentum.factor`; Adam's are of the first layer with experts. */
+export function momentumOf(reader: FileReader, isFirst: boolean): Momentum | undefined {
+  if (!reader.hasKey("momentum.factor")) return undefined;
+  const adam = reader.numbers("momentum.adam", 3) as [number, number, number] | undefined;
+  const [mean, square, step] = adam ?? [];
+  return {
+    factor: reader.number("momentum.factor"),
+    step: reader.number("momentum.step", 1),
+    isPostNorm: reader.flag("momentum.post_norm", false),
+    adam:
+      isFirst && mean !== undefined && square !== undefined && step !== undefined
+        ? { mean, square, step }
+        : undefined,
+  };
+}
