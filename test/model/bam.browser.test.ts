@@ -43,7 +43,8 @@ describe.each<[string, BamOptions]>([
     expect(drawn).toEqual(resident.greedy.map(() => true));
     const { logits, greedy, stats } = await answers(folder, ONE_SLOT);
     expect({ logits, greedy }).toEqual({ logits: resident.logits, greedy: resident.greedy });
-    expect(stats.faultsPerToken).toBeGreaterThan(0);
+    // Experts came and went, though none need have been waited for: their routes are known before the attention.
+    expect(stats.bytesUploadedPerToken).toBeGreaterThan(100 * resident.stats.bytesUploadedPerToken);
   });
 });
 
