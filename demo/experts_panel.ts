@@ -168,7 +168,8 @@ const HINTS: Readonly<Record<View, string>> = {
 };
 
 function describeCell(site: ExpertActivity["sites"][number], expert: number): string {
-  const place = site.isResident[expert] ? "in GPU memory" : "not in GPU memory";
+  const where = site.isResident[expert] ? "in GPU memory" : "not in GPU memory";
+  const place = site.pageless.includes(expert) ? "without weights" : where;
   const [uses, misses] = [site.uses[expert] ?? 0, site.misses[expert] ?? 0];
   const name = site.block === "attention" ? "attention expert" : "expert";
   return `Layer ${site.layer}, ${name} ${expert}: ${uses} uses, ${misses} waited for, ${place}`;

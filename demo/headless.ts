@@ -12,7 +12,10 @@ async function run(options: TerminalOptions): Promise<JobResult> {
   const { load, prompt, maxTokens, temperature, topK, topP, seed, route } = options;
   const wantsLogits = logitsFile !== undefined;
   const sampling = { maxTokens, temperature, topK, topP, ...(seed === undefined ? {} : { seed }) };
-  const job: Job = { load, prompt, ...sampling, route, wantsLogits };
+  const job: Job = {
+    ...{ load, prompt, ...sampling, route, wantsLogits },
+    ...(options.routing && { routing: options.routing }),
+  };
   const onText = (piece: string) => {
     if (!options.json) process.stdout.write(piece);
   };

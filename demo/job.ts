@@ -1,5 +1,13 @@
 /** One run of the terminal or the benchmark, as both the headless page and Node perform it. */
-import type { HorizonOutputs, LoadOptions, Model, ModelInfo, RouteRequest, Stats } from "../src/index.ts";
+import type {
+  HorizonOutputs,
+  LoadOptions,
+  Model,
+  ModelInfo,
+  RouteRequest,
+  RoutingNumbers,
+  Stats,
+} from "../src/index.ts";
 import { SluiceError } from "../src/index.ts";
 
 /** How a model is loaded, as plain data that goes to a page. */
@@ -18,6 +26,8 @@ export interface Job {
   /** Where the model's routers read it. */
   readonly route?: RouteRequest;
   readonly wantsLogits: boolean;
+  /** Numbers of the routers to run with, in place of the model's. */
+  readonly routing?: Partial<RoutingNumbers>;
   /** Go on until the whole model is on disk, so that the next load of the same profile finds it there. */
   readonly waitsForInstall?: boolean;
 }
@@ -84,6 +94,7 @@ export async function runJob<J extends AnyJob>(
 
 async function runOn(model: Model, job: Job, events: JobEvents, start: number): Promise<JobResult> {
   const prompt = promptTokens(model, job.prompt);
+  if (job.routing) await model.routing.set(job.routing);
   if (job.wantsLogits) await events.onLogits(await model.logits(prompt, job.route));
   const tokens: number[] = [];
   let text = "";

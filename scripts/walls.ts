@@ -12,7 +12,7 @@ const LAYERS = [
   ["source"],
   ["api"],
   ["text", "store", "gpu", "router", "series"],
-  ["experts", "kernels", "chat", "conversations"],
+  ["experts", "kernels", "chat", "conversations", "routing"],
   ["model", "meter", "language_model"],
   ["engine"],
   ["client", "inline", "serve"],

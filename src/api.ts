@@ -230,8 +230,61 @@ export interface SiteActivity {
   readonly uses: readonly number[];
   /** Times a token had to wait for it. */
   readonly misses: readonly number[];
-  /** It is in GPU memory. */
+  /** It is in GPU memory, or takes none. */
   readonly isResident: readonly boolean[];
+  /** Those that take none, since they have no weights or next to none: zeros, copies, constants. */
+  readonly pageless: readonly number[];
+}
+
+/** The free numbers of a routing rule: `k` experts at most, the best ones; see the others for which of them. */
+export interface RoutingNumbers {
+  /** Experts of a token, at most. */
+  readonly k: number;
+  /** Top-p: as few of them as have more than this share of all scores between them. 1: no limit. */
+  readonly p: number;
+  /** And only those that score this or more. 0: no limit. */
+  readonly threshold: number;
+  /** Divides the router's logits where scores are made of them: above 1 scores are nearer to each other. */
+  readonly temperature: number;
+}
+
+/** Numbers that are allowed: from `least`, or above `above`, to `most`, or below `below`. */
+export interface RoutingRange {
+  readonly least?: number;
+  readonly above?: number;
+  readonly most?: number;
+  readonly below?: number;
+}
+
+/** How one layer chooses experts. */
+export interface LayerRouting {
+  readonly layer: number;
+  /** Whose experts: a layer may have some in both, of which each has an entry. */
+  readonly block: "attention" | "feed-forward";
+  readonly experts: number;
+  /** The model's. */
+  readonly rule:
+    | "top-k"
+    | "top-p"
+    | "threshold"
+    | "group-limited"
+    | "all"
+    | "expert-choice"
+    | "whole-sequence";
+  /** What holds from the next token on. */
+  readonly numbers: RoutingNumbers;
+  /** The model's own. */
+  readonly own: RoutingNumbers;
+  /** What may be set; a number without a range may not. */
+  readonly ranges: Readonly<Partial<Record<keyof RoutingNumbers, RoutingRange>>>;
+}
+
+/** What the engine is told to change. */
+export interface RoutingChange {
+  /** Those that change. Absent: all become the model's own. */
+  readonly numbers?: Partial<RoutingNumbers> | undefined;
+  /** Absent: all. */
+  readonly layers?: readonly number[] | undefined;
 }
 
 /** A conversation that was kept. */
@@ -330,6 +383,10 @@ export interface EngineService {
   forecast(points: Float32Array, options: EngineForecastOptions): Promise<Forecast>;
   stats(): Promise<Stats>;
   experts(): Promise<ExpertActivity>;
+  /** How each layer with experts chooses them, in the order they run. */
+  routing(): Promise<readonly LayerRouting[]>;
+  /** From the next token on. @throws SluiceError `bad-request` */
+  changeRouting(change: RoutingChange): Promise<readonly LayerRouting[]>;
   /** Keeps what the cache holds. @param data plain data to keep with it */
   saveConversation(name: string, data: unknown): Promise<ConversationInfo>;
   /** Brings the cache back. @returns the data that was kept with it */

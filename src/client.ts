@@ -5,6 +5,7 @@ import type {
   EngineService,
   LoadOptions,
   Progress,
+  RoutingChange,
   TokenStream,
 } from "./api.ts";
 import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
@@ -161,6 +162,14 @@ class EngineClient implements EngineService {
 
   removeConversation(name: string) {
     return this.#call(() => this.#remote.removeConversation(name));
+  }
+
+  routing() {
+    return this.#call(() => this.#remote.routing());
+  }
+
+  changeRouting(change: RoutingChange) {
+    return this.#call(() => this.#remote.changeRouting(change));
   }
 
   trace() {

@@ -6,10 +6,12 @@ import type {
   EngineService,
   ExpertActivity,
   Forecast,
+  LayerRouting,
   LoadedModel,
   ModelInfo,
   Progress,
   RouteRequest,
+  RoutingChange,
   Stats,
   TokenBatch,
   TokenLogprobs,
@@ -30,10 +32,9 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
-import { seriesOf } from "./model/plan.ts";
+import { moeLayers, type SitePlace, seriesOf } from "./model/plan.ts";
 import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
-import { type SitePlace, sitePlaces } from "./model/state.ts";
 import type { InstallForm } from "./quant/install.ts";
 import type { SourceSpec } from "./source/source.ts";
 import type { OpenedModel, StoreService } from "./store/service.ts";
@@ -225,14 +226,25 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const places = sitePlaces(plan);
+    const places = moeLayers(plan).map(({ layer, block }) => ({ layer, block }));
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
       ...(places[site] as SitePlace),
       isResident: counts.uses.map((_, expert) => stream.isThere(site, expert)),
+      pageless: [...counts.uses.keys()].filter((expert) => !stream.hasPage(site, expert)),
     }));
     return { tokens: activity.tokens, sites };
+  }
+
+  async routing(): Promise<readonly LayerRouting[]> {
+    return this.#loaded().routing.layers;
+  }
+
+  async changeRouting(change: RoutingChange): Promise<readonly LayerRouting[]> {
+    const { routing } = this.#loaded();
+    routing.change(change);
+    return routing.layers;
   }
 
   async trace(): Promise<string> {

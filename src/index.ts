@@ -7,6 +7,7 @@ export type {
   ForecastOptions,
   GenerateOptions,
   HorizonOutputs,
+  LayerRouting,
   LoadOptions,
   MemoryBudget,
   ModelInfo,
@@ -14,6 +15,8 @@ export type {
   PredictorName,
   Progress,
   RouteRequest,
+  RoutingNumbers,
+  RoutingRange,
   SamplingOptions,
   SeriesInfo,
   SiteActivity,
@@ -55,6 +58,7 @@ export type { Conversations } from "./conversations.ts";
 export { type ErrorDetails, SluiceError, type SluiceErrorCode } from "./errors.ts";
 export type { Model } from "./language_model.ts";
 export type { InstallForm } from "./quant/install.ts";
+export type { Routing } from "./routing.ts";
 export type { HubOptions } from "./source/hub_name.ts";
 export type { ModelSource } from "./source/spec.ts";
 export type { ModelOrigin } from "./store/about.ts";

@@ -23,6 +23,7 @@ import type { ChatCompletions, Completions } from "./chat/shapes.ts";
 import { Conversations } from "./conversations.ts";
 import { abortedError, fetchPart, SluiceError, throwIfAborted } from "./errors.ts";
 import type { InstallForm } from "./quant/install.ts";
+import { Routing } from "./routing.ts";
 import type { ModelSource } from "./source/spec.ts";
 import { settle } from "./store/settle.ts";
 import { tokenizerFromFile } from "./text/from_file.ts";
@@ -65,6 +66,8 @@ export class Model {
   readonly completions: Completions;
   /** What it has read and written, kept for later visits. */
   readonly conversations: Conversations;
+  /** How it chooses experts, read and changed while it runs. */
+  readonly routing: Routing;
   readonly #noTokenizer: unknown;
   readonly #engine: EngineService;
   #grammars: Grammars | undefined;
@@ -72,6 +75,7 @@ export class Model {
   constructor(engine: EngineService, { info, vocabulary }: LoadedModel) {
     this.#engine = engine;
     this.conversations = new Conversations(engine);
+    this.routing = new Routing(engine);
     this.info = info;
     try {
       this.tokenizer = tokenizerFromFile(vocabulary);

@@ -19,6 +19,8 @@ export function serveEngine({ port, store }: EngineRequest): void {
     forecast: (points, options) => engine.forecast(points, options),
     stats: () => engine.stats(),
     experts: () => engine.experts(),
+    routing: () => engine.routing(),
+    changeRouting: (change) => engine.changeRouting(change),
     saveConversation: (name, data) => engine.saveConversation(name, data),
     restoreConversation: (name) => engine.restoreConversation(name),
     conversations: () => engine.conversations(),

@@ -6,7 +6,7 @@ import { SluiceError } from "../../src/errors.ts";
 import type { Model } from "../../src/index.ts";
 import { loadModelInline } from "../../src/inline.ts";
 import { type AnyJob, type JobLoad, type ResultOf, runJob } from "../job.ts";
-import { type ModelPlace, modelFiles } from "./model_place.ts";
+import { type LocalPlace, type ModelPlace, modelFiles } from "./model_place.ts";
 
 /** Mesa's software Vulkan, for a machine without a GPU. */
 const LLVMPIPE = "/usr/share/vulkan/icd.d/lvp_icd.json";
@@ -39,13 +39,17 @@ export async function loadInNode(place: ModelPlace, load: JobLoad = {}): Promise
   const options = { ...load, adapter: await requestAdapter(), store: "memory" } as const;
   if (place.kind === "url") return loadModelInline(place.url, options);
   if (place.kind === "hub") return loadModelInline(place.name, options);
-  const files = await Promise.all(
+  return loadModelInline(await openFiles(place), options);
+}
+
+/** The files of a model, none of them read yet. */
+export function openFiles(place: LocalPlace): Promise<File[]> {
+  return Promise.all(
     modelFiles(place).map(async (path) => {
       const { mtimeMs } = await stat(path);
       return new File([await openAsBlob(path)], basename(path), { lastModified: Math.trunc(mtimeMs) });
     }),
   );
-  return loadModelInline(files, options);
 }
 
 /** @throws SluiceError `no-webgpu` where neither a GPU nor a software adapter is found. */

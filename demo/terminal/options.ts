@@ -2,7 +2,13 @@ import { parseArgs } from "node:util";
 import { DEFAULTS } from "../../src/experts/defaults.ts";
 import { POLICIES } from "../../src/experts/policy/index.ts";
 import { PREDICTORS } from "../../src/experts/predictor/index.ts";
-import type { ExpertOptions, LoadOptions, MemoryBudget, RouteRequest } from "../../src/index.ts";
+import type {
+  ExpertOptions,
+  LoadOptions,
+  MemoryBudget,
+  RouteRequest,
+  RoutingNumbers,
+} from "../../src/index.ts";
 import { INSTALL_FORMS } from "../../src/quant/install.ts";
 import { isHubName } from "../../src/source/hub_name.ts";
 import type { JobLoad } from "../job.ts";
@@ -19,6 +25,8 @@ export interface TerminalOptions {
   readonly route: RouteRequest;
   /** What was given of it; the engine has defaults for the rest. */
   readonly load: JobLoad;
+  /** Numbers of the routers that are not to be the model's. */
+  readonly routing: Partial<RoutingNumbers> | undefined;
   readonly logitsFile: string | undefined;
   readonly traceFile: string | undefined;
   readonly json: boolean;
@@ -32,6 +40,13 @@ export class UsageError extends Error {}
 export const DEFAULT_PROMPT = "once upon a time, there was a little";
 const DEFAULT_MAX_TOKENS = 128;
 const STORES = ["auto", "indexeddb", "opfs", "memory"] as const satisfies readonly LoadOptions["store"][];
+const ROUTES: Readonly<Record<string, keyof RoutingNumbers>> = {
+  k: "k",
+  "top-p": "p",
+  threshold: "threshold",
+  temperature: "temperature",
+};
+const ROUTE_NAMES = ["k", "top-p", "threshold", "temperature"];
 /** Powers of 1024. */
 const SUFFIXES = ["", "K", "M", "G"];
 
@@ -62,6 +77,8 @@ ${MODEL_USAGE}
   --top-k K             sample from the K most likely tokens; 0 from all (default 0)
   --top-p P             sample from the most likely tokens that make up P of the probability (default 1)
   --seed S              repeat a sampled text (default: a new one each time)
+  --route NAME=N        route with another number than the model's, in all layers: ${ROUTE_NAMES.join(", ")}; may be
+                        repeated, or several with commas: --route k=1,temperature=0.5
   --task N              for models with tasks: which one
   --experts 0,3         for models whose requests name the experts: ids for all layers, or for each, as 0,3;1;2,5
   --route-seed S        for models that draw their experts: the seed (default 0)
@@ -95,6 +112,7 @@ const OPTIONS = {
   "top-k": { type: "string" },
   "top-p": { type: "string" },
   seed: { type: "string" },
+  route: { type: "string", multiple: true },
   task: { type: "string" },
   experts: { type: "string" },
   "route-seed": { type: "string" },
@@ -124,12 +142,27 @@ export function parseOptions(args: readonly string[]): TerminalOptions {
     seed: values.seed === undefined ? undefined : integer("--seed", values.seed, 0),
     route: routeRequest(values),
     load: loadOptions(values),
+    routing: values.route && routeNumbers(values.route),
     logitsFile: nonEmpty("--logits", values.logits),
     traceFile: nonEmpty("--trace", values.trace),
     json: values.json ?? false,
     backend: backendOf(values.backend),
     help: values.help ?? false,
   };
+}
+
+/** What of it a model allows, the model says. */
+function routeNumbers(given: readonly string[]): Partial<RoutingNumbers> {
+  const pairs = given
+    .flatMap((list) => list.split(","))
+    .map((pair) => {
+      const [, name = "", text = ""] = /^\s*([^=]*)=(.*)$/.exec(pair) ?? [];
+      const number = Object.hasOwn(ROUTES, name) ? ROUTES[name] : undefined;
+      if (number && /^(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text)) return [number, Number(text)];
+      const names = ROUTE_NAMES.join(", ");
+      throw new UsageError(`--route takes NAME=NUMBER with a name of ${names}, not ${JSON.stringify(pair)}`);
+    });
+  return Object.fromEntries(pairs);
 }
 
 export function backendOf(name: string | undefined): "chromium" | "node" {

@@ -18,6 +18,6 @@ fn read_all(t: u32, lane: u32) {
   stretch = select(1.0, DEVIATION / deviation, deviation > 0.0);
 }
 
-fn gated(l: f32) -> f32 {
+fn gated(l: f32, e: u32) -> f32 {
   return stretch * l;
 }

@@ -68,7 +68,7 @@ export class Pager {
   /** Per site; 1 is always. */
   readonly #missChances: number[];
   /** Per site: how many experts tokens were routed to that were seen. */
-  readonly #seen: readonly { tokens: number; routes: number }[];
+  readonly #seen: { tokens: number; routes: number; most: number }[];
   /** Counts replays, as the pool counts tokens. */
   #token = 0;
   #id = -1;
@@ -86,7 +86,7 @@ export class Pager {
     this.keepsTrace = parts.keepsTrace;
     this.activity = new Activity(sites.map(({ experts }) => experts));
     this.#missChances = sites.map((site) => (site.slots < pagesOf(site) ? UNKNOWN : 0));
-    this.#seen = sites.map(() => ({ tokens: 0, routes: 0 }));
+    this.#seen = sites.map(({ topK }) => ({ tokens: 0, routes: 0, most: topK }));
     this.#trace = [traceHeader(sites.map(traceSite))];
   }
 
@@ -215,8 +215,15 @@ export class Pager {
 
   /** Experts with pages that a token is routed to: top-k, or the mean where their number varies. */
   #routesOf(site: number): number {
-    const { tokens, routes } = this.#seen[site] ?? { tokens: 0, routes: 0 };
-    return tokens > 0 ? routes / tokens : (this.#sites[site]?.topK ?? 0);
+    const { tokens, routes, most } = this.#seen[site] ?? { tokens: 0, routes: 0, most: 0 };
+    return tokens > 0 ? routes / tokens : most;
+  }
+
+  /** Tokens are routed otherwise from now on. @param most experts of a token at a site */
+  rerouted(most: (site: number) => number): void {
+    this.#sites.forEach((_, site) => {
+      this.#seen[site] = { tokens: 0, routes: 0, most: most(site) };
+    });
   }
 
   /** Brings experts into free slots, most used first, as long as they fit a batch; false if there is nothing to bring. */
@@ -277,8 +284,7 @@ export class Pager {
   }
 
   #hasPage(site: number): (expert: number) => boolean {
-    const pages = this.#sites[site]?.pages ?? [];
-    return (expert) => pages[expert] !== undefined;
+    return (expert) => this.stream.hasPage(site, expert);
   }
 
   #prefetch(guesses: readonly Guess[], floor?: number): void {

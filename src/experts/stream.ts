@@ -109,6 +109,10 @@ export class ExpertStream {
     return this.#hostPeak;
   }
 
+  hasPage(site: number, expert: number): boolean {
+    return this.#sites[site]?.pages[expert] !== undefined;
+  }
+
   isThere(site: number, expert: number): boolean {
     return this.#there[site]?.[expert] !== ABSENT;
   }

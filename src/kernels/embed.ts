@@ -14,13 +14,15 @@ export interface EmbedArgs extends Stoppable {
   readonly scale: number;
   /** Embed only the token that a head has just drawn, `tokens[position + row + 1]`, into row 0 of x. */
   readonly next?: boolean;
+  /** The table's rows are positions: add them to x. */
+  readonly positions?: boolean;
 }
 
 const LANES = 64;
 
-/** x[t] = scale · table[tokens[position + t]]: one step for each buffer that holds rows of the table. */
+/** x[t] = scale · table[tokens[position + t]], or x[t] += scale · table[position + t]: one step for each buffer that holds rows of the table. */
 export function embed(gpu: Gpu, args: EmbedArgs): Step[] {
-  const { table, tokens, x, scale, next = false, fault } = args;
+  const { table, tokens, x, scale, next = false, positions = false, fault } = args;
   let firstRow = 0;
   return stacksOf(table).map(({ stack, buffer, type, rows, cols }) => {
     const constants = {
@@ -30,6 +32,8 @@ export function embed(gpu: Gpu, args: EmbedArgs): Step[] {
       COLS: cols,
       EMBED_SCALE: { f32: scale },
       NEXT: next,
+      BY_POSITION: positions,
+      ADD: positions,
     };
     firstRow += rows;
     return makeStep(gpu, {

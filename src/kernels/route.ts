@@ -2,17 +2,18 @@ import gateSigmoid from "../../shaders/lib/gate_sigmoid.wgsl?raw";
 import gateSoftmax from "../../shaders/lib/gate_softmax.wgsl?raw";
 import gateSqrtSoftplus from "../../shaders/lib/gate_sqrt_softplus.wgsl?raw";
 import isNumber from "../../shaders/lib/is_number.wgsl?raw";
-import keptThreshold from "../../shaders/lib/kept_threshold.wgsl?raw";
-import keptTopP from "../../shaders/lib/kept_top_p.wgsl?raw";
 import logitsDeviation from "../../shaders/lib/logits_deviation.wgsl?raw";
 import logitsPlain from "../../shaders/lib/logits_plain.wgsl?raw";
+import logitsPointwise from "../../shaders/lib/logits_pointwise.wgsl?raw";
 import routeSet from "../../shaders/lib/route_set.wgsl?raw";
-import selectTopK from "../../shaders/lib/select_top_k.wgsl?raw";
-import selectWhile from "../../shaders/lib/select_while.wgsl?raw";
+import weightOne from "../../shaders/lib/weight_one.wgsl?raw";
+import weightOneOverShare from "../../shaders/lib/weight_one_over_share.wgsl?raw";
+import weightScore from "../../shaders/lib/weight_score.wgsl?raw";
 import source from "../../shaders/route.wgsl?raw";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { BoundBuffer } from "../gpu/pipelines.ts";
 import type { Step } from "../gpu/program.ts";
+import { activationCode, type Pointwise } from "./activation.ts";
 import { type ExpertRange, rangesCode } from "./pageless.ts";
 import type { VectorPiece } from "./rmsnorm.ts";
 import { makeStep, reduction } from "./step.ts";
@@ -41,34 +42,57 @@ export interface RouteGroups {
   readonly by: "best" | "best-two";
 }
 
-/** How many of the best `topK` experts a token has. */
-export type RouteLimit =
-  /** As few as have a sum of scores above `least`: one that only equals it takes another. */
-  | { readonly rule: "top-p"; readonly least: number }
-  /** Those that score `least` or more, or none. */
-  | { readonly rule: "threshold"; readonly least: number };
+/** The numbers of a rule that may change from one submit to the next, without another pipeline. */
+export interface RouteNumbers {
+  /** Experts per token, at most `RouteArgs.topK`. */
+  readonly k: number;
+  /** As few of them as have more than this share of all scores: a sum that only equals it takes another. From 1 on, all. */
+  readonly p?: number | undefined;
+  /** Of them those that score this or more, or none. */
+  readonly threshold?: number | undefined;
+  /** Divides the logits where scores are made of them. */
+  readonly temperature?: number | undefined;
+}
+
+/** Above any sum of scores. */
+const NO_LIMIT = 1e30;
+/** Words of a row of the page table before its slots. */
+export const ROW_HEAD_WORDS = 5;
+
+/** The head of a site's row of the page table. */
+export function rowHead(site: number, numbers: RouteNumbers): Uint32Array<ArrayBuffer> {
+  const { k, p = 1, threshold = 0, temperature = 1 } = numbers;
+  // No sum of shares is above 1, though the roundings of many may come out there.
+  const floats = Float32Array.of(p >= 1 ? NO_LIMIT : p, threshold, 1 / temperature);
+  return Uint32Array.of(site, k, ...new Uint32Array(floats.buffer));
+}
 
 export interface RouteArgs {
   readonly experts: number;
-  /** Experts chosen per token, or where there is a limit, the most. */
+  /** Most experts chosen per token: how many, `pageTable` says. */
   readonly topK: number;
-  readonly limit?: RouteLimit | undefined;
+  /** Where all experts are chosen they are not ranked. */
+  readonly takesAll?: boolean | undefined;
+  /** What becomes of the logits first: f(l) + bias. Its bias lies in the buffer of `selectionBias`, where there are both. */
+  readonly shape?: { readonly function: Pointwise; readonly bias?: VectorPiece | undefined } | undefined;
   /** Softmax over all experts unless told. Softmax over the chosen alone is softmax, renormalised. */
   readonly gate?: Gate | undefined;
   /** The gate reads the logits scaled to this standard deviation, of n − 1 degrees. */
   readonly deviation?: number | undefined;
-  /** Experts that weigh nothing where they are chosen. Only where weights sum to 1, and the rule is the top k of the logits. */
+  /** Experts that weigh nothing where they are chosen. Only where weights sum to 1, and the rule is the top k of the logits, without p and threshold. */
   readonly dropped?: readonly ExpertRange[] | undefined;
   /** Absent: all experts take part. */
   readonly groups?: RouteGroups | undefined;
   /** Weights of the chosen sum to 1; else they are the scores. Sums of sigmoids and such count as 2⁻¹⁴ at least. */
   readonly renormalise: boolean;
+  /** In place of scores all weights are 1, or one over the share of the experts that is chosen. */
+  readonly equal?: "one" | "one-over-share" | undefined;
   readonly weightScale: number;
   /** [experts], added to the scores for the choice only. */
   readonly selectionBias?: VectorPiece | undefined;
   /** [tokens, experts] f32 */
   readonly logits: GPUBuffer;
-  /** One site's row of the page table: the site's index, then a slot, ABSENT or ELSEWHERE for each expert, u32 */
+  /** One site's row of the page table: `rowHead`, then a slot, ABSENT or ELSEWHERE for each expert, u32 */
   readonly pageTable: GPUBufferBinding;
   /** [tokens, topK] Route; those behind a token's count are of expert ABSENT, in slot ABSENT, with weight 0 */
   readonly routes: BoundBuffer;
@@ -84,13 +108,13 @@ const gates: Record<Gate, string> = {
   "sqrt-softplus": gateSqrtSoftplus,
 };
 
-const kept: Record<RouteLimit["rule"], string> = { "top-p": keptTopP, threshold: keptThreshold };
+const equalWeights = { one: weightOne, "one-over-share": weightOneOverShare } as const;
 
 /** RouteSet of each token: experts, best first, weights, slots. */
 export function route(gpu: Gpu, args: RouteArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
-  const { logits, pageTable, routes, counts, fault, selectionBias, gate = "softmax", groups, limit } = args;
-  const { deviation, dropped = [] } = args;
+  const { logits, pageTable, routes, counts, fault, selectionBias, gate = "softmax", groups, equal } = args;
+  const { shape, deviation, dropped = [] } = args;
   return makeStep(gpu, {
     label: "route",
     source,
@@ -107,20 +131,20 @@ export function route(gpu: Gpu, args: RouteArgs): Step {
       WEIGHT_SCALE: { f32: args.weightScale },
       BIASED: selectionBias !== undefined,
       BIAS: selectionBias?.base ?? 0,
-      ...(limit && { LEAST_SHARE: { f32: leastShare(limit) } }),
+      ...(shape && { SHAPE_BIASED: shape.bias !== undefined, SHAPE_BIAS: shape.bias?.base ?? 0 }),
       ...(deviation !== undefined && { DEVIATION: { f32: deviation } }),
+      TAKES_ALL: args.takesAll ?? false,
     },
     snippets: [
       ...[snippet, gates[gate], isNumber, routeSet, rangesCode("is_dropped", dropped)],
-      deviation === undefined ? logitsPlain : logitsDeviation,
-      ...(limit ? [selectWhile, kept[limit.rule]] : [selectTopK]),
+      ...(shape ? [logitsPointwise, ...activationCode({ activation: shape.function }).snippets] : []),
+      ...(shape ? [] : [deviation === undefined ? logitsPlain : logitsDeviation]),
+      equal ? equalWeights[equal] : weightScore,
     ],
-    buffers: { logits, page_table: pageTable, routes, counts, fault, bias: selectionBias?.buffer ?? logits },
+    buffers: {
+      ...{ logits, page_table: pageTable, routes, counts, fault },
+      bias: (selectionBias ?? shape?.bias)?.buffer ?? logits,
+    },
     grid: (tokens) => [1, tokens],
   });
-}
-
-/** No sum of probabilities is above 1, though the roundings of many may come out there. */
-function leastShare({ rule, least }: RouteLimit): number {
-  return rule === "top-p" && least >= 1 ? 2 : least;
 }

@@ -4,8 +4,8 @@ import { mixerOf } from "./blocks/mixer.ts";
 import type { ModelPlan } from "./plan.ts";
 import { mixerBlocks, type State } from "./state.ts";
 
-/** Raise it when what a block keeps changes its meaning without changing its shape. */
-const KEPT_VERSION = 1;
+/** Raise it when what is kept changes its meaning without changing its shape. */
+const KEPT_VERSION = 2;
 /** What of the cache is in host memory at a time, on its way to the store or back. */
 const PIECE_BYTES = 2 ** 21;
 

@@ -7,6 +7,10 @@
  */
 export class CachedTokens {
   readonly isRecurrent: boolean;
+  readonly #routing: () => string;
+  /** The routing that the first `#alike` positions ran under. */
+  #ran = "";
+  #alike = Number.POSITIVE_INFINITY;
   #ids: number[] = [];
   /** The id drawn for the position behind `#ids`. */
   #drawn: number | undefined;
@@ -15,8 +19,10 @@ export class CachedTokens {
   /** Leading tokens that left what was set aside; 0 if nothing was. */
   #aside = 0;
 
-  constructor(isRecurrent: boolean) {
+  /** @param routing names the routing of what is begun: what ran under another is not reused */
+  constructor(isRecurrent: boolean, routing: () => string = () => "") {
     this.isRecurrent = isRecurrent;
+    this.#routing = routing;
   }
 
   /** None where what is kept does not belong to any position that is known. */
@@ -28,10 +34,16 @@ export class CachedTokens {
     return this.#aside;
   }
 
+  /** What its positions ran under: the first `tokens` of them, those behind it under another. */
+  get ran(): { readonly routing: string; readonly tokens: number } {
+    return { routing: this.#ran, tokens: Math.min(this.#alike, this.#ids.length) };
+  }
+
   /** Leading tokens of `prompt` that need not run again. Its last one runs: its logits are asked for. */
   reusable(prompt: readonly number[]): number {
+    if (this.#routing() !== this.#ran) return 0;
     const differs = this.#ids.findIndex((id, position) => id !== prompt[position]);
-    const shared = differs === -1 ? this.#ids.length : differs;
+    const shared = Math.min(this.#alike, differs === -1 ? this.#ids.length : differs);
     if (!this.isRecurrent) return Math.min(shared, prompt.length - 1);
     const ways = [this.ids.length, this.#aside];
     return ways.find((tokens) => tokens > 0 && tokens <= shared && tokens < prompt.length) ?? 0;
@@ -53,6 +65,10 @@ export class CachedTokens {
   begin(position: number, tokens: number): void {
     if (position < this.#ids.length) this.#ids.length = position;
     if (position < this.#aside) this.#aside = 0;
+    const routing = this.#routing();
+    if (position === 0) this.#ran = routing;
+    if (routing !== this.#ran) this.#alike = Math.min(this.#alike, position);
+    else if (position <= this.#alike) this.#alike = Number.POSITIVE_INFINITY;
     this.#begun = position + tokens;
   }
 
@@ -70,11 +86,17 @@ export class CachedTokens {
     if (first !== undefined) this.wrote(position, [first, ...drawn.slice(0, -1)], drawn.at(-1));
   }
 
-  /** The cache holds these ids and nothing else. @param aside leading ones that left what is set aside */
-  replace(ids: readonly number[], aside = 0): void {
+  /**
+   * The cache holds these ids and nothing else.
+   * @param aside leading ones that left what is set aside
+   * @param ran as `ran` gave it
+   */
+  replace(ids: readonly number[], aside = 0, ran = { routing: "", tokens: ids.length }): void {
     this.#ids = [...ids];
     this.#drawn = undefined;
     this.#begun = ids.length;
     this.#aside = aside;
+    this.#ran = ran.routing;
+    this.#alike = ran.tokens === ids.length ? Number.POSITIVE_INFINITY : ran.tokens;
   }
 }

@@ -15,7 +15,7 @@ export interface Conversing {
 
 /**
  * Keeps what the cache holds in the store: in the first piece how many ids left what is set aside, what the request said
- * of routes, and the ids; then what blocks keep of them.
+ * of routes, the routing they ran under, and the ids; then what blocks keep of them.
  * @throws SluiceError `bad-request` if it holds nothing, what `StoreService.saveConversation` throws, and of the GPU
  */
 export async function saveConversation(
@@ -25,7 +25,7 @@ export async function saveConversation(
   data: unknown,
   signal: AbortSignal,
 ): Promise<ConversationInfo> {
-  const { aside } = runner.cached;
+  const { aside, ran } = runner.cached;
   const ids = [...runner.cached.ids];
   if (ids.length === 0) throw nothingToSave(name);
   const pieces = cache.pieces(ids.length);
@@ -37,7 +37,10 @@ export async function saveConversation(
   try {
     return await store.saveConversation(id, name, kept, async (index) => {
       signal.throwIfAborted();
-      if (index === 0) return Uint32Array.of(aside, ...runner.requestRows, ...ids).buffer;
+      if (index === 0) {
+        const { requestRows } = runner;
+        return Uint32Array.of(aside, ...requestRows, ran.tokens, ...wordsOf(ran.routing), ...ids).buffer;
+      }
       return reader.read(pieces[index - 1] as Run<GPUBuffer>[]);
     });
   } finally {
@@ -61,6 +64,7 @@ export async function restoreConversation(
   let ids: readonly number[] = [];
   let request = new Uint32Array(0);
   let aside = 0;
+  let ran = { routing: "", tokens: 0 };
   let pieces: Run<GPUBuffer>[][] = [];
   const now = { context: sizes.context, layout: await cache.layout() };
   const data = await store.restoreConversation(id, name, now, async (index, bytes) => {
@@ -69,7 +73,9 @@ export async function restoreConversation(
       const words = new Uint32Array(bytes);
       aside = words[0] ?? 0;
       request = words.slice(1, 1 + rows);
-      ids = [...words.subarray(1 + rows)];
+      const [tokens = 0, length = 0, ...rest] = words.subarray(1 + rows);
+      ran = { routing: String.fromCharCode(...rest.slice(0, length)), tokens };
+      ids = rest.slice(length);
       pieces = cache.pieces(ids.length);
       return;
     }
@@ -79,8 +85,12 @@ export async function restoreConversation(
   });
   signal.throwIfAborted();
   runner.bringRequest(request);
-  cached.replace(ids, aside);
+  cached.replace(ids, aside, ran);
   return data;
+}
+
+function wordsOf(text: string): number[] {
+  return [text.length, ...Array.from(text, (letter) => letter.charCodeAt(0))];
 }
 
 function nothingToSave(name: string): SluiceError {

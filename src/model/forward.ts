@@ -92,7 +92,13 @@ function embeddings(gpu: Gpu, plan: ModelPlan, weights: Weights, state: State): 
   const { embedding, embeddingScale: scale } = plan;
   if (!("kind" in embedding)) {
     const table = weights.matrix(embedding);
-    return (next) => embed(gpu, { table, tokens, x, scale, next, fault });
+    const positions = plan.positions && weights.matrix(plan.positions);
+    return (next) => [
+      ...embed(gpu, { table, tokens, x, scale, next, fault }),
+      ...(positions
+        ? embed(gpu, { table: positions, positions: true, tokens, x, scale: 1, next, fault })
+        : []),
+    ];
   }
   const { size, activation } = embedding;
   const [gate, value] = [embedding.gate, embedding.value].map(({ name }) => weights.vector(name));

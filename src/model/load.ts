@@ -18,6 +18,7 @@ import { chooseForm, type FormedModel } from "./form.ts";
 import { canAskEarly } from "./next_gates.ts";
 import type { ModelPages } from "./pages.ts";
 import { type ModelPlan, maxRoutes } from "./plan.ts";
+import { Routing } from "./routing.ts";
 import { requireRunnable } from "./runnable.ts";
 import { Runner, runnerBytes } from "./runner.ts";
 import { allocateState, keptBytes, moeSites, type StateSizes, scaleRopes } from "./state.ts";
@@ -84,6 +85,7 @@ export function prepare(file: ModelFile, options: ModelOptions): Prepared {
 export interface Loaded {
   readonly runner: Runner;
   readonly pager: Pager;
+  readonly routing: Routing;
   readonly cache: CacheCopy;
 }
 
@@ -114,7 +116,17 @@ export async function loadRunner(
     runnerBytes(plan, state, sizes),
     experts.capacity ?? DEFAULTS.capacity,
   );
-  const model = { sites };
+  const routing = new Routing(plan);
+  // Read at each guess: it may change.
+  const topK = (site: number) => routing.k(site);
+  const model = {
+    sites: sites.map(({ experts }, s) => ({
+      experts,
+      get topK() {
+        return topK(s);
+      },
+    })),
+  };
   const pager = new Pager({
     sites: sites.map((site, s) => ({ ...site, slots: slots[s] as number })),
     slots: weights,
@@ -126,7 +138,7 @@ export async function loadRunner(
     saved: learned?.pool,
     keepsTrace: sizes.isTraced,
   });
-  const runner = await gpu.checked(() => new Runner(gpu, plan, weights, state, sizes, pager));
+  const runner = await gpu.checked(() => new Runner(gpu, plan, weights, state, sizes, pager, routing));
   const compiled = gpu.ready();
   // A compile that fails while pages stream is told when they are there.
   compiled.catch(() => {});
@@ -137,7 +149,7 @@ export async function loadRunner(
   await streamPages(gpu, store, modelId, upload, pages, onProgress, signal);
   await compiled;
   await runner.setUp();
-  return { runner, pager, cache: new CacheCopy(gpu, plan, state, sizes.context) };
+  return { runner, pager, routing, cache: new CacheCopy(gpu, plan, state, sizes.context) };
 }
 
 /** For the next load of the same model. */

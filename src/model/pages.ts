@@ -47,7 +47,12 @@ export function planPages(plan: ModelPlan): ModelPages {
   };
   const denseGroup = (label: string, units: readonly Unit[]) =>
     packUnits(units).map((parts) => add(label, parts));
-  const denseGroups = [denseGroup("embedding", [embeddingUnit(plan.embedding)])];
+  const denseGroups = [
+    denseGroup("embedding", [
+      embeddingUnit(plan.embedding),
+      ...(plan.positions ? [linearUnit(plan.positions)] : []),
+    ]),
+  ];
   // What all layers share lies with none of them: like layers keep the same offsets.
   const cells = recurrentCells(plan).flatMap(({ input, state }) => [...input, ...state]);
   if (cells.length > 0) denseGroups.push(denseGroup("router cell", cells.map(linearUnit)));
@@ -114,9 +119,9 @@ function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
   const moe = moeOf(block);
-  const { layers = [], previous, selectionBias, cosine } = moe?.router.logits ?? {};
+  const { layers = [], previous, selectionBias, shape, cosine } = moe?.router.logits ?? {};
   const routers = [...(moe?.router.input === "token" ? [] : layers), ...(previous ? [previous] : [])];
-  const routing = [selectionBias, moe?.bias, cosine?.centroids, cosine?.temperature?.tensor];
+  const routing = [selectionBias, shape?.bias, moe?.bias, cosine?.centroids, cosine?.temperature?.tensor];
   if (block.kind === "feed-forward") {
     const constants = moe ? constantExperts(moe) : [];
     const linears = [...routers, ...constants.map(({ gate }) => gate), ...baseLinears(block)];
@@ -141,9 +146,14 @@ function sharedByRouters(plan: ModelPlan): Unit[] {
 }
 
 /** Matrices of what is always on: gate and up and the gate over it all, then down. */
-function baseLinears({ base }: FeedForwardBlock): Linear[] {
+function baseLinears({ base, mix }: FeedForwardBlock): Linear[] {
   const linears = base ? expertLinears(base.expert) : [];
-  return [...linears.slice(0, -1), ...(base?.gate ? [base.gate] : []), ...linears.slice(-1)];
+  return [
+    ...linears.slice(0, -1),
+    ...(base?.gate ? [base.gate] : []),
+    ...linears.slice(-1),
+    ...(mix ? [mix] : []),
+  ];
 }
 
 /** Parts of each page of a group: units in order, a new page where the next would make it too large. */
@@ -166,7 +176,14 @@ function packUnits(units: readonly Unit[]): PagePart[][] {
 
 /** A unit's parts; a matrix above PIECE_BYTES becomes row ranges, each with its share of the bias. */
 function piecesOf({ matrix, vectors }: Unit): Unplaced[][] {
-  if (matrix?.slices) return slicesOf(matrix).flatMap((slice) => piecesOf({ matrix: slice, vectors }));
+  if (matrix?.slices) {
+    return slicesOf(matrix).flatMap((slice, i) =>
+      piecesOf({
+        matrix: slice,
+        vectors: vectors.map((vector) => (vector.slices ? (slicesOf(vector)[i] as TensorInfo) : vector)),
+      }),
+    );
+  }
   if (!matrix)
     return vectors.length > 0 ? [vectors.map((vector) => vectorPart(vector, 0, length(vector)))] : [];
   const { rows, cols } = matrixSize(matrix);
@@ -224,7 +241,8 @@ function expertParts(spec: ExpertSpec, expert: number, experts: number): PagePar
       matrix,
       ...own.map((tensor) => {
         const each = length(tensor) / experts;
-        return vectorPart(tensor, expert * each, each);
+        if (!tensor.slices) return vectorPart(tensor, expert * each, each);
+        return vectorPart(slicesOf(tensor)[expert] as TensorInfo, 0, each);
       }),
     ];
   });

@@ -19,6 +19,8 @@ export interface ModelPlan {
   readonly contextTokens: number;
   /** The table of the tokens, or what makes the residual stream of a point of a series. */
   readonly embedding: Linear | SeriesEmbedding;
+  /** Learned positions: [contextTokens, width], added to the embedding. */
+  readonly positions?: Linear | undefined;
   /** Multiplies the embedding. */
   readonly embeddingScale: number;
   /** Multiplies what a block adds to the residual stream. */
@@ -297,6 +299,8 @@ export interface FeedForwardBlock extends Branch {
   readonly momentum?: Momentum | undefined;
   /** Always on: a dense layer, shared experts or a residual MLP. */
   readonly base?: { readonly expert: ExpertSpec; readonly gate?: Linear | undefined } | undefined;
+  /** [2, width]: in place of a plain sum, the softmax of its products weighs what the experts give and what `base` gives. */
+  readonly mix?: Linear | undefined;
   /** Absent: a dense layer. */
   readonly moe?: MoeSpec | undefined;
 }
@@ -420,6 +424,9 @@ export interface RouterSpec {
     /** Applied behind them: how near it lies to each expert. */
     readonly cosine?: CosineSpec | undefined;
     readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree";
+    /** What becomes of the logits before the gate: f(l) + bias, bias [experts]. */
+    readonly shape?: { readonly function: Pointwise; readonly bias?: TensorInfo | undefined } | undefined;
+    /** Divides the logits. */
     readonly temperature?: number | undefined;
     /** [experts, experts of the site before] · the logits of the site before, added. The first site has none. */
     readonly previous?: Linear | undefined;
@@ -429,7 +436,12 @@ export interface RouterSpec {
     readonly selectionBias?: TensorInfo | undefined;
   };
   readonly selection:
-    | { readonly rule: "top-k"; readonly k: number }
+    | {
+        readonly rule: "top-k";
+        readonly k: number;
+        /** Most that a token may have, where the family says that any k is legal. */
+        readonly kMax?: number | undefined;
+      }
     | { readonly rule: "top-p"; readonly p: number; readonly kMax: number }
     | { readonly rule: "threshold"; readonly threshold: number; readonly kMax: number }
     | {
@@ -449,7 +461,8 @@ export interface RouterSpec {
           | "whole-sequence";
       };
   readonly weights: {
-    readonly rule: "renormalise" | "raw" | "one";
+    /** One over the share of the experts that is chosen: N / k. */
+    readonly rule: "renormalise" | "raw" | "one" | "one-over-share";
     readonly scale: number;
     /** Multiplies an expert's input rather than what it gives. */
     readonly first?: boolean | undefined;
@@ -462,17 +475,25 @@ export interface RouterSpec {
 
 /** Most routes a token can have under a selection rule. */
 export function maxRoutes({ selection }: RouterSpec, experts: number): number {
-  if (selection.rule === "top-k" || selection.rule === "group-limited") return selection.k;
+  if (selection.rule === "top-k") return selection.kMax ?? selection.k;
+  if (selection.rule === "group-limited") return selection.k;
   if (selection.rule === "top-p" || selection.rule === "threshold") return selection.kMax;
   return experts;
 }
 
-/** The MoE sites of a plan in the order they run, each with the number of its layer. */
-export function moeLayers({ layers }: ModelPlan): { readonly layer: number; readonly moe: MoeSpec }[] {
+/** Where a site is. */
+export interface SitePlace {
+  readonly layer: number;
+  readonly block: "attention" | "feed-forward";
+}
+
+/** The MoE sites of a plan in the order they run, each with its place. */
+export function moeLayers({ layers }: ModelPlan): (SitePlace & { readonly moe: MoeSpec })[] {
   return layers.flatMap(({ blocks }, layer) =>
     blocks.flatMap((block) => {
       const moe = moeOf(block);
-      return moe ? [{ layer, moe }] : [];
+      const kind = block.kind === "feed-forward" ? block.kind : "attention";
+      return moe ? [{ layer, block: kind, moe } as const] : [];
     }),
   );
 }

@@ -94,7 +94,7 @@ function expertsOf(layers: readonly MoeLayer[], { experts }: RouteRequest): (Sit
 }
 
 function checkedIds(layer: number, { experts, router }: MoeSpec, ids: unknown): SiteRoute {
-  const most = "kMax" in router.selection ? router.selection.kMax : experts;
+  const most = ("kMax" in router.selection ? router.selection.kMax : undefined) ?? experts;
   if (!Array.isArray(ids)) {
     throw badRequest(`experts of layer ${layer} is ${String(ids)}`, "Give a list of ids.", { layer });
   }

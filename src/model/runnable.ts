@@ -38,6 +38,7 @@ export function requireRunnable(plan: ModelPlan): void {
   const { embedding } = plan;
   if ("kind" in embedding) for (const vector of [embedding.gate, embedding.value]) needFloats(vector, need);
   else needLinear(embedding, need);
+  if (plan.positions) needLinear(plan.positions, need);
   for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
   for (const { blocks } of plan.layers) {
@@ -176,7 +177,9 @@ function needAttention(
   for (const norm of [qNorm, kNorm]) if (norm?.weight) needNorm({ weight: norm.weight }, need);
 }
 
-function needFeedForward({ base, moe }: FeedForwardBlock, need: Need): void {
+function needFeedForward({ base, moe, mix }: FeedForwardBlock, need: Need): void {
+  need(!mix || (base !== undefined && moe !== undefined), "a mix of experts and nothing");
+  if (mix) needLinear(mix, need);
   if (base) {
     needExpert(base.expert, need);
     if (base.gate) needLinear(base.gate, need);
@@ -191,10 +194,12 @@ const INPUTS: readonly string[] = [
 const EARLY: readonly string[] = ["before-attention", "beside-attention"];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
-/** Rules that no causal model can have: what they choose for a token hangs on tokens that are not there yet. */
-const LOOKS_AHEAD: Readonly<Record<string, string>> = {
-  "expert-choice": "each expert takes its best tokens of all, those to come included",
-  "whole-sequence": "the experts are chosen by all tokens, those to come included",
+
+const REASONS: Readonly<Record<string, string>> = {
+  "expert-choice":
+    " (an expert takes the tokens that suit it best, later ones too: exact in encoders, not where text is continued)",
+  "whole-sequence":
+    " (experts are chosen by all tokens together, later ones too: exact in encoders, not where text is continued)",
 };
 
 function needMoe(moe: MoeSpec, need: Need): void {
@@ -207,13 +212,10 @@ function needMoe(moe: MoeSpec, need: Need): void {
     `a router of ${logits.layers.length} layers`,
   );
   needSource(moe, need);
-  need(GATES.includes(logits.gate) && !logits.temperature, `a ${logits.gate} router`);
-  const why = LOOKS_AHEAD[selection.rule];
-  need(RULES.includes(selection.rule), `${selection.rule} selection${why ? `, where ${why}` : ""}`);
-  const isLimited = selection.rule === "top-p" || selection.rule === "threshold";
-  need(!isLimited || !logits.selectionBias, `${selection.rule} selection with a bias`);
+  need(GATES.includes(logits.gate), `a ${logits.gate} router`);
+  need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);
-  need(weights.rule !== "one", "unweighted experts");
+  need(!logits.shape || logits.deviation === undefined, "a function of logits beside their deviation");
   const own = cells.length > 0 ? "hidden" : undefined;
   need(state === own || (!own && state === "previous-logits"), "a router with state");
   const [into, ...outOf] = logits.layers;
@@ -228,7 +230,10 @@ function needMoe(moe: MoeSpec, need: Need): void {
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
   const { cosine } = logits;
   need(!cosine || logits.layers.length === 1, "cosines behind a router of two layers");
-  const vectors = [logits.selectionBias, bias, cosine?.centroids, cosine?.temperature?.tensor];
+  const vectors = [
+    ...[logits.selectionBias, logits.shape?.bias, bias],
+    ...[cosine?.centroids, cosine?.temperature?.tensor],
+  ];
   for (const vector of vectors) if (vector) needFloats(vector, need);
   need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
   for (const { spec } of table) needExpertOfSite(spec, need);

@@ -12,6 +12,7 @@ import { buildPrograms, type Programs } from "./forward.ts";
 import { damaged, damagedRouter, PagedRuns, type Run } from "./paged_runs.ts";
 import type { ModelPlan } from "./plan.ts";
 import { knownRoutes, type RoutePlan, requestRows } from "./route_request.ts";
+import type { Routing } from "./routing.ts";
 import { GREEDY, RECORD_BYTES, Sampler, type Sampling, samplerBytes } from "./sampling.ts";
 import { type Chunk, SeenReadback, seenBytes } from "./seen.ts";
 import { copyAside, isRecurrent, positionWords, routeStride, type State, type StateSizes } from "./state.ts";
@@ -32,6 +33,8 @@ export class Runner {
   /** Numbers of a prompt that make a position. */
   readonly #words: number;
   readonly #pager: Pager;
+  readonly #weights: Weights;
+  readonly #routing: Routing;
   readonly #programs: Programs;
   readonly #sampler: Sampler;
   readonly #params: ParamArena;
@@ -47,8 +50,18 @@ export class Runner {
   /** What is known of the token that was drawn last. */
   #drawn: { readonly position: number; readonly id: number; readonly ahead: readonly Ranking[] } | undefined;
 
-  constructor(gpu: Gpu, plan: ModelPlan, weights: Weights, state: State, sizes: StateSizes, pager: Pager) {
-    this.cached = new CachedTokens(isRecurrent(plan));
+  constructor(
+    gpu: Gpu,
+    plan: ModelPlan,
+    weights: Weights,
+    state: State,
+    sizes: StateSizes,
+    pager: Pager,
+    routing: Routing,
+  ) {
+    this.cached = new CachedTokens(isRecurrent(plan), () => routing.key);
+    this.#weights = weights;
+    this.#routing = routing;
     this.#gpu = gpu;
     this.#plan = plan;
     this.#state = state;
@@ -143,7 +156,7 @@ export class Runner {
    */
   async decode(position: number, count: number, sampling: Sampling): Promise<number[]> {
     if (sampling.isConstrained) this.#sampler.allow(sampling);
-    this.cached.begin(position, count);
+    this.#begin(position, count);
     const ids = this.#isResident
       ? await this.#decodeBatch(position, count, sampling)
       : [await this.#decodePaged(position, sampling)];
@@ -174,6 +187,12 @@ export class Runner {
       }
     }
     return all;
+  }
+
+  /** Routing changes between tokens, never within one: one that stops goes on as it began. */
+  #begin(position: number, tokens: number): void {
+    if (this.#routing.show(this.#weights)) this.#pager.rerouted((site) => this.#routing.k(site));
+    this.cached.begin(position, tokens);
   }
 
   /** Logits behind the last position of `prompt`, of which the first `from` are in the cache already, less than all. */
@@ -232,7 +251,7 @@ export class Runner {
   ): Promise<number> {
     const { position, tokens } = chunk;
     const ids = this.#idsOf(prompt, chunk);
-    this.cached.begin(position, tokens);
+    this.#begin(position, tokens);
     const id = await this.#runChunk(ids, chunk, signal, sampling);
     this.cached.wrote(position, ids, sampling && id);
     return id;

@@ -17,7 +17,6 @@ import {
   type ModelPlan,
   type MoeSpec,
   maxRoutes,
-  moeOf,
   type RopeSpec,
   type RouterSpec,
   recurrentCells,
@@ -134,14 +133,15 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   const cells = recurrentCells(plan);
   const carried = Math.max(0, ...cells.map(cellSize));
   const inner = most(sites, ({ router }) => routerRows(router));
+  const mixed = moeBlocks(plan).some(({ mix }) => mix) ? plan.width : 0;
   const products: Scratch = {
     projected: Math.max(
-      ...[inner, 3 * carried, most(sites, taskLogits)],
+      ...[inner, 3 * carried, mixed, most(sites, taskLogits)],
       2 * most(sites, (site) => constantExperts(site).length),
     ),
-    queries: 3 * carried,
+    queries: Math.max(3 * carried, mixed > 0 ? 2 : 0),
     attended: Math.max(
-      carried,
+      ...[carried, mixed],
       most(sites, ({ router }) => routerCols(router)),
     ),
   };
@@ -299,27 +299,12 @@ export function moeSites(plan: ModelPlan): MoeSpec[] {
 /** The blocks of MoE sites in the order they run. */
 export function moeBlocks(plan: ModelPlan): ((
   | FeedForwardBlock
-  | (ExpertAttentionBlock & { readonly momentum?: undefined })
+  | (ExpertAttentionBlock & { readonly momentum?: undefined; readonly mix?: undefined })
 ) & {
   readonly moe: MoeSpec;
 })[] {
   return plan.layers.flatMap(({ blocks }) =>
     blocks.flatMap((block) => ("moe" in block && block.moe ? [{ ...block, moe: block.moe }] : [])),
-  );
-}
-
-/** Where a site is. */
-export interface SitePlace {
-  readonly layer: number;
-  readonly block: "attention" | "feed-forward";
-}
-
-/** The places of sites, in the order they run. */
-export function sitePlaces({ layers }: ModelPlan): SitePlace[] {
-  return layers.flatMap(({ blocks }, layer) =>
-    blocks.filter(moeOf).map(({ kind }) => {
-      return { layer, block: kind === "feed-forward" ? kind : "attention" };
-    }),
   );
 }
 

@@ -3,13 +3,13 @@ import type { Gpu } from "../gpu/gpu.ts";
 import type { PoolSegment } from "../kernels/expert.ts";
 import { type MatrixPiece, type PageMatrix, VECTOR_BYTES } from "../kernels/matrix.ts";
 import type { VectorPiece } from "../kernels/rmsnorm.ts";
+import { ROW_HEAD_WORDS } from "../kernels/route.ts";
 import { align } from "../quant/layout.ts";
 import type { PagePart, PagePlan } from "../quant/page.ts";
 import type { ModelPages } from "./pages.ts";
 import type { Linear } from "./plan.ts";
 
-/** A row of the page table starts with the site's own number. */
-const SITE_BYTES = 4;
+const HEAD_BYTES = 4 * ROW_HEAD_WORDS;
 
 /** A page's place in GPU memory. */
 interface Placed {
@@ -44,7 +44,7 @@ export class Weights implements ExpertSlots {
     for (const group of pages.denseGroups) this.#placeGroup(group);
     const experts = Math.max(0, ...pages.sites.map((site) => site.length));
     const alignment = gpu.device.limits.minStorageBufferOffsetAlignment;
-    this.#siteStride = align(SITE_BYTES + 4 * experts, alignment);
+    this.#siteStride = align(HEAD_BYTES + 4 * experts, alignment);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
     this.#pageTable = gpu.buffer("page table", this.#siteStride * Math.max(1, pages.sites.length), usage);
   }
@@ -84,7 +84,12 @@ export class Weights implements ExpertSlots {
   }
 
   show(site: number, row: Uint32Array<ArrayBuffer>): void {
-    this.#gpu.upload(this.#pageTable, site * this.#siteStride + SITE_BYTES, row);
+    this.#gpu.upload(this.#pageTable, site * this.#siteStride + HEAD_BYTES, row);
+  }
+
+  /** @param head of `kernels/route.ts` */
+  showHead(site: number, head: Uint32Array<ArrayBuffer>): void {
+    this.#gpu.upload(this.#pageTable, site * this.#siteStride, head);
   }
 
   #pieces(name: string): (MatrixPiece & VectorPiece)[] {
@@ -136,8 +141,7 @@ export class Weights implements ExpertSlots {
       segments.push({ buffer, first, slots: count });
     }
     const offset = site * this.#siteStride;
-    this.#gpu.upload(this.#pageTable, offset, Uint32Array.of(site));
-    const size = SITE_BYTES + 4 * pages.length;
+    const size = HEAD_BYTES + 4 * pages.length;
     const pageTable = { buffer: this.#pageTable, offset, size };
     return { pageBytes, segments, matrices: pageMatrices(parts), pageTable };
   }

@@ -34,6 +34,7 @@ type Mode = (args: readonly string[]) => Promise<void>;
 const MODES: Readonly<Record<string, Mode>> = {
   generation,
   paging: async (args) => (await import("./paging.ts")).paging(args),
+  routing: async (args) => (await import("./routing.ts")).routing(args),
 };
 
 interface Column {

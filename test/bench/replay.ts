@@ -175,9 +175,11 @@ function slotsFor({ sites, tokens }: Trace, percent: number, plan: CapacityPlan)
     for (const { routes } of tokens) {
       for (const expert of routes[s] ?? []) uses[expert] = (uses[expert] ?? 0) + 1;
     }
-    return { ...site, uses };
+    const hasPage = (_: number, expert: number) => !site.pageless?.includes(expert);
+    const paged = uses.filter(hasPage);
+    return { pageBytes: site.pageBytes, experts: paged.length, uses: paged };
   });
-  const all = sites.reduce((sum, { experts, pageBytes }) => sum + experts * pageBytes, 0);
+  const all = measured.reduce((sum, { experts, pageBytes }) => sum + experts * pageBytes, 0);
   return shareSlots(measured, (all * percent) / 100, plan);
 }
 

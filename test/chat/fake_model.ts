@@ -159,6 +159,14 @@ export class FakeEngine implements EngineService {
     return "";
   }
 
+  async routing(): Promise<never[]> {
+    return [];
+  }
+
+  async changeRouting(): Promise<never> {
+    throw new Error("there are no routers");
+  }
+
   async experts(): Promise<never> {
     throw new Error("there are no experts");
   }

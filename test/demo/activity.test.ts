@@ -5,7 +5,16 @@ import type { ExpertActivity } from "../../src/index.ts";
 function activity(tokens: number, uses: number[], misses = uses.map(() => 0)): ExpertActivity {
   return {
     tokens,
-    sites: [{ layer: 3, block: "feed-forward", uses, misses, isResident: uses.map((_, i) => i !== 2) }],
+    sites: [
+      {
+        layer: 3,
+        block: "feed-forward",
+        uses,
+        misses,
+        isResident: uses.map((_, i) => i !== 2),
+        pageless: [],
+      },
+    ],
   };
 }
 

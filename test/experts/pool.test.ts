@@ -201,3 +201,14 @@ test.each(Object.keys(POLICIES) as PolicyName[])(
     );
   },
 );
+
+test("experts without a page take no slot, are no hit and no miss, and guesses of them bring nothing", () => {
+  const site = { experts: 6, topK: 3, slots: 2, pageBytes: PAGE_BYTES, pageless: [0, 4] };
+  const pool = new ExpertPool([site], POLICIES.lru);
+  expect(expertsOf(step(pool, 0, [4, 2, 0], 0))).toEqual([2]);
+  expect(pool.waves(0, [0, 4])).toEqual([]);
+  expect(expertsOf(pool.prefetch([guess(0, 1, 1), guess(5, 1, 1), guess(4, 1, 1)], 1))).toEqual([5]);
+  expect(step(pool, 0, [0, 4, 5, 2], 1)).toEqual([]);
+  expect(pool.counters).toMatchObject({ hits: 2, misses: 1, bytesLoaded: 2 * PAGE_BYTES });
+  expect(pool.save().uses).toEqual([[0, 0, 2, 0, 0, 1]]);
+});

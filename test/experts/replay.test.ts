@@ -179,6 +179,16 @@ describe("prefill", () => {
     expect(prefillMode([site, site], 64)).toBe("ring");
   });
 
+  test("experts without a page are never touched, and do not count among all", () => {
+    const half = { ...site, pageless: Array.from({ length: 8 }, (_, i) => 2 * i) };
+    const chances = touchChances(half, 3);
+    expect(chances.filter((_, e) => e % 2 === 0)).toEqual(new Array(8).fill(0));
+    expect(chances[1]).toBeCloseTo(1 - (1 - 2 / 8) ** 3, 12);
+    const uses = Array.from({ length: 16 }, (_, e) => e % 2);
+    expect(prefillMode([{ ...half, uses }], 64)).toBe("ring");
+    expect(prefillMode([half], 64)).toBe("ring");
+  });
+
   test.each(["on-demand", "ring"] as const)(
     "%s brings each touched expert at most once per chunk",
     (mode) => {

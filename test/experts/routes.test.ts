@@ -17,4 +17,6 @@ test("rows that a token does not use are no routes", () => {
   expect(rows.routes(2)).toEqual([[], [5]]);
   expect(rows.needed(0)).toEqual([4, 1, 0]);
   expect([rows.count(0), rows.count(1)]).toEqual([4, 2]);
+  const hasPage = (expert: number) => expert !== 4;
+  expect([rows.needed(0, hasPage), rows.count(0, hasPage)]).toEqual([[1, 0], 2]);
 });

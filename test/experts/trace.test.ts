@@ -5,7 +5,7 @@ import { MANY_EXPERTS, syntheticTrace } from "../support/synthetic_trace.ts";
 const small: Trace = {
   sites: [
     { experts: 4, topK: 2, pageBytes: 512 },
-    { experts: 64, topK: 2, pageBytes: 256 },
+    { experts: 64, topK: 2, pageBytes: 256, pageless: [62, 63] },
   ],
   tokens: [
     { id: 7, routes: [[3, 0], [63]], ahead: [{ from: 0, site: 1, experts: [63, 1], weights: [1, 0] }] },
@@ -42,6 +42,9 @@ test.each([
   ["no sites", '{"format":"sluice-routes","version":1,"sites":[]}', 1],
   ["null", "null", 1],
   ["more chosen than there are", header.replace('"topK":2', '"topK":5'), 1],
+  ["a page that an unknown expert has not", header.replace("[62,63]", "[64]"), 1],
+  ["experts without pages that are no list", header.replace("[62,63]", "62"), 1],
+  ["no expert with a page", header.replace("[62,63]", JSON.stringify([...Array(64).keys()])), 1],
   ["a line cut off", `${header}[7,"30 -","`, 2],
   ["no token", `${header}{"id":7}`, 2],
   ["a site too few", `${header}[7,"30",""]`, 2],

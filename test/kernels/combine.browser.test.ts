@@ -1,6 +1,6 @@
 import { test } from "vitest";
 import { combine } from "../../src/kernels/combine.ts";
-import { combine as reference } from "../reference/index.ts";
+import { matmul, pagelessExpert, combine as reference } from "../reference/index.ts";
 import { expectClose, guarded, onGpu, outputFloats, poisoned, runSteps, storage } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
 import { WeightPage } from "../support/weight_page.ts";
@@ -20,6 +20,15 @@ interface Case {
   /** Of a bias. */
   readonly biasScale?: number;
 }
+
+interface PagelessCase {
+  readonly topK: number;
+  readonly tokens: number;
+  readonly inputScale?: number;
+}
+
+const ZEROS: readonly number[] = [0, 1, 2];
+const COPIES: readonly number[] = [7, 12, 13, 14, 15];
 
 onGpu("combine", (gpu) => {
   async function combined(shape: Case) {
@@ -82,6 +91,69 @@ onGpu("combine", (gpu) => {
     await combined({ cols: 64, topK: 3, tokens: 5, weighted: false, counts: [0, 1, 2, 3, 0] });
     await combined({ cols: 36, topK: 1, tokens: 2, weighted: false, store: true, scale: 3 });
   });
+  /** Of 16 experts ten have no page; their rows may hold anything. */
+  async function combinedPageless({ topK, tokens, inputScale = 1 }: PagelessCase) {
+    const random = seeded(topK + tokens);
+    const cols = 36;
+    const chosen = randomExperts(random, tokens, topK, 16);
+    const routes = routeSets(random, topK, chosen, (expert) => expert);
+    const rows = normals(random, tokens * topK * cols);
+    const input = normals(random, tokens * cols);
+    const x = normals(random, tokens * cols);
+    const page = new WeightPage(random);
+    const constants = [9, 5].map((expert) => {
+      const gate = { values: normals(random, 2 * cols, 2), rows: 2, cols };
+      const vector = normals(random, cols);
+      return { expert, gate, vector, base: page.floats(vector) };
+    });
+    const read = input.map((value) => inputScale * value);
+    const logits = Array.from({ length: tokens }, (_, t) =>
+      constants.flatMap(({ gate }) => [...matmul(read.subarray(t * cols, (t + 1) * cols), gate)]),
+    ).flat();
+    const outputOf = (pair: number) => {
+      const expert = chosen[pair] as number;
+      const own = read.subarray(Math.floor(pair / topK) * cols, Math.floor(pair / topK + 1) * cols);
+      if (ZEROS.includes(expert)) return pagelessExpert(own, { kind: "zero" });
+      if (COPIES.includes(expert)) return pagelessExpert(own, { kind: "copy" });
+      const constant = constants.find((one) => one.expert === expert);
+      if (constant) return pagelessExpert(own, { kind: "constant", ...constant });
+      return Float64Array.from(rows.subarray(pair * cols, (pair + 1) * cols));
+    };
+    const hasPage = (pair: number) => ![...ZEROS, ...COPIES, 9, 5].includes(chosen[pair] as number);
+    const buffer = storage(gpu(), "page", page.bytes());
+    const output = guarded(gpu(), "x", x);
+    const step = combine(gpu(), {
+      ...{ cols, topK, x: output },
+      rows: storage(
+        gpu(),
+        "rows",
+        rows.map((value, i) => (hasPage(Math.floor(i / cols)) ? value : Number.NaN)),
+      ),
+      routes: storage(gpu(), "routes", packRoutes(routes)),
+      counts: storage(gpu(), "counts", routes.counts),
+      pageless: {
+        zeros: [{ first: 0, count: 3 }],
+        copies: [
+          { first: 12, count: 4 },
+          { first: 7, count: 1 },
+        ],
+        constants: constants.map(({ expert, base }) => ({ expert, vector: { buffer, base, length: cols } })),
+        ...{ input: storage(gpu(), "input", input), inputScale },
+        logits: storage(gpu(), "logits", Float32Array.from(logits)),
+      },
+    });
+    await runSteps(gpu(), [step], { tokens });
+    const all = chosen.flatMap((_, pair) => [...outputOf(pair)]);
+    const expected = reference(all, routes.weights, topK, x);
+    expectClose(await outputFloats(gpu(), output, x.length), expected, 1e-6);
+  }
+
+  test("experts without a page", async () => {
+    await combinedPageless({ topK: 1, tokens: 513 });
+    await combinedPageless({ topK: 16, tokens: 3, inputScale: 2 });
+    await combinedPageless({ topK: 4, tokens: 1, inputScale: 0.5 });
+  });
+
   test("one route", () => combined({ cols: 64, topK: 1, tokens: 4 }));
   test("counts below the most", () => combined({ cols: 64, topK: 3, tokens: 5, counts: [0, 1, 2, 3, 0] }));
 });

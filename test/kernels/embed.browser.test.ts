@@ -7,13 +7,14 @@ import { embed as reference } from "../reference/index.ts";
 import {
   expectClose,
   expectExact,
+  guarded,
   onGpu,
   outputFloats,
   poisoned,
   runSteps,
   storage,
 } from "../support/gpu.ts";
-import { seeded } from "../support/random.ts";
+import { normals, seeded } from "../support/random.ts";
 import { type PlacedMatrix, WeightPage } from "../support/weight_page.ts";
 
 /** One rounding more. */
@@ -77,6 +78,33 @@ onGpu("embed", (gpu) => {
       const x = poisoned(gpu(), "x", 64);
       await runSteps(gpu(), embed(gpu(), { table, tokens, x, scale: 1, next: true }), params);
       expectExact(await outputFloats(gpu(), x, 64), reference(values, 64, [5]));
+    }
+  });
+
+  test("rows by position, added to what is there", async () => {
+    const random = seeded(11);
+    const [rows, cols, tokens] = [9, 64, 4];
+    const pages = [new WeightPage(random), new WeightPage(random)];
+    const parts = pages.map((page, i) => page.matrix("F32", i === 0 ? 4 : rows - 4, cols));
+    const table = parts.map(({ type, base, rows }, i) => {
+      return { buffer: storage(gpu(), "table", (pages[i] as WeightPage).bytes()), type, base, rows, cols };
+    });
+    const values = Float32Array.from(parts.flatMap((part) => Array.from(part.values)));
+    const sequence = storage(gpu(), "tokens", new Uint32Array(rows).fill(0xffffffff));
+    const before = normals(random, tokens * cols);
+    for (const [params, at, next] of [
+      [{ position: 2, tokens }, [2, 3, 4, 5], false],
+      [{ position: 2, row: 3, tokens }, [6], true],
+    ] as const) {
+      const x = guarded(gpu(), "x", before);
+      await runSteps(
+        gpu(),
+        embed(gpu(), { table, tokens: sequence, x, scale: 1, positions: true, next }),
+        params,
+      );
+      const added = reference(values, cols, at);
+      const expected = before.map((value, i) => value + (added[i] ?? 0));
+      expectExact(await outputFloats(gpu(), x, tokens * cols), expected);
     }
   });
 

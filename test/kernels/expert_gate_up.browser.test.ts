@@ -29,6 +29,7 @@ interface Case {
   readonly activation: Activation | undefined;
   readonly limit: number | undefined;
   readonly weightsFirst: boolean;
+  readonly inputScale: number | undefined;
   /** Standard deviation of x. */
   readonly spread: number;
   readonly tolerance: number;
@@ -51,6 +52,7 @@ const plain: Case = {
   activation: undefined,
   limit: undefined,
   weightsFirst: false,
+  inputScale: undefined,
   spread: 0.3,
   tolerance: TOLERANCE,
   chosen: undefined,
@@ -68,16 +70,17 @@ onGpu("expert_gate_up", (gpu) => {
     const hidden = poisoned(gpu(), "hidden", chosen.length * rows);
     const pairs = pairArgs(gpu(), routes, experts, tile);
     const [gate, up] = pool.matrices as [PageMatrix, PageMatrix];
-    const { activation, limit, weightsFirst } = rest;
+    const { activation, limit, weightsFirst, inputScale } = rest;
     const shared = {
       ...{ ...pairs, pageBytes: pool.pageBytes, gate, up, x: storage(gpu(), "x", x), hidden },
-      ...{ activation, limit, weightsFirst },
+      ...{ activation, limit, weightsFirst, inputScale },
     };
     const steps = pool.segments.map((segment) => expert_gate_up(gpu(), { ...shared, segment }));
     await runSteps(gpu(), steps, { tokens });
     const [g, u] = pool.reference as [(typeof pool.reference)[0], (typeof pool.reference)[0]];
     const isPresent = (pair: number) => !rest.absent.includes(chosen[pair] as number);
-    const weights = weightsFirst ? routes.weights : undefined;
+    const scales = inputScale === undefined ? undefined : chosen.map(() => inputScale);
+    const weights = weightsFirst ? routes.weights : scales;
     const expected = reference(x, g, u, chosen, { activation, limit, weights });
     return expectRows(gpu(), hidden, expected, rows, isPresent, rest.tolerance);
   }
@@ -111,6 +114,8 @@ onGpu("expert_gate_up", (gpu) => {
       }
       expect.hasAssertions();
     });
+    test("one factor before all experts", () =>
+      ran({ tile, inputScale: 2, isBiased: true, tokens: 5, topK: 3, cols: 64 }));
     test("one token", () => ran({ tokens: 1, tile, rows: 64, cols: 32 }));
     test("a pool in three buffers, one with room to spare", () =>
       ran({ experts: 7, segments: [3, 2, 4], tokens: 6, tile, types: ["Q8_0", "Q8_0"], cols: 64 }));

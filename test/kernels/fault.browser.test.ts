@@ -29,11 +29,13 @@ import { product_key_route } from "../../src/kernels/product_key_route.ts";
 import { product_key_sum } from "../../src/kernels/product_key_sum.ts";
 import { recurrent_cell } from "../../src/kernels/recurrent_cell.ts";
 import { request_logits } from "../../src/kernels/request_logits.ts";
+import { residual_mix } from "../../src/kernels/residual_mix.ts";
 import { rmsnorm } from "../../src/kernels/rmsnorm.ts";
 import { rope_kv } from "../../src/kernels/rope_kv.ts";
 import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
 import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
+import { small_matmul } from "../../src/kernels/small_matmul.ts";
 import { soft_mixture } from "../../src/kernels/soft_mixture.ts";
 import { stick_breaking_attention } from "../../src/kernels/stick_breaking_attention.ts";
 import { task_input } from "../../src/kernels/task_input.ts";
@@ -127,6 +129,12 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     const tokens = storage(gpu, "tokens", Uint32Array.of(4, 0, 2, 1));
     return { steps: embed(gpu, { table: [matrix(gpu, 5, COLS)], tokens, x, scale: 1, fault }), outputs: [x] };
   },
+  residual_mix: (gpu, fault) => {
+    const y = poisoned(gpu, "y", TOKENS * COLS);
+    const [a, b] = [floats(gpu, "a", TOKENS * COLS), floats(gpu, "b", TOKENS * COLS)];
+    const args = { cols: COLS, z: floats(gpu, "z", 2 * TOKENS), a, b, y, add: false, scale: 1, fault };
+    return { steps: [residual_mix(gpu, args)], outputs: [y] };
+  },
   embed_series: (gpu, fault) => {
     const x = poisoned(gpu, "x", TOKENS * COLS);
     const [gate, value] = [vector(gpu, COLS), vector(gpu, COLS)];
@@ -147,6 +155,11 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
   },
   "matmul of one token": (gpu, fault) => product(gpu, fault, 1, 1),
   "matmul of several": (gpu, fault) => product(gpu, fault, 2, TOKENS),
+  small_matmul: (gpu, fault) => {
+    const y = guarded(gpu, "y", normals(seeded(4), TOKENS * 12));
+    const args = { matrix: vector(gpu, 12 * 10), cols: 10, add: true, x: floats(gpu, "x", TOKENS * 10), y };
+    return { steps: [small_matmul(gpu, { ...args, fault })], outputs: [y] };
+  },
   rope_kv: (gpu, fault) => {
     const shape = { heads: 2, kvHeads: 1, headSize: 32, rotary: 32, interleaved: false, context: 8 };
     const norm = { buffer: floats(gpu, "page", 32), base: 0, length: 32 };

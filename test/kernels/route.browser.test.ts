@@ -1,12 +1,15 @@
 import { describe, expect, test } from "vitest";
+import type { ExpertRange } from "../../src/kernels/pageless.ts";
 import {
   ABSENT,
   DAMAGED,
   ELSEWHERE,
   type Gate,
+  ROW_HEAD_WORDS,
+  type RouteArgs,
   type RouteGroups,
-  type RouteLimit,
   route,
+  rowHead,
 } from "../../src/kernels/route.ts";
 import { route as reference } from "../reference/index.ts";
 import { expectClose, guarded, onGpu, outputWords, poisoned, runSteps, storage } from "../support/gpu.ts";
@@ -27,9 +30,17 @@ interface Case {
   readonly logits: Float32Array<ArrayBuffer>;
   readonly gate?: Gate;
   readonly groups?: RouteGroups;
-  readonly limit?: RouteLimit;
+  readonly limit?: { readonly rule: "top-p" | "threshold"; readonly least: number };
+  /** At most `topK`, which it is unless told. */
+  readonly k?: number;
+  readonly temperature?: number;
+  readonly takesAll?: boolean;
+  readonly equal?: RouteArgs["equal"];
+  readonly shape?: { readonly function: keyof typeof FUNCTIONS; readonly bias?: Float32Array<ArrayBuffer> };
   readonly renormalise?: boolean;
   readonly weightScale?: number;
+  readonly deviation?: number;
+  readonly dropped?: readonly ExpertRange[];
   /** [experts] */
   readonly selectionBias?: Float32Array<ArrayBuffer>;
   /** Experts without a slot. */
@@ -41,13 +52,27 @@ interface Case {
   readonly tolerance?: number;
 }
 
+const FUNCTIONS = { sigmoid: (l: number) => 1 / (1 + Math.exp(-l)), tanh: Math.tanh };
+
 onGpu(
   "route",
   (gpu) => {
     /** Checks experts, slots, weights and counts; gives back the experts, the counts and the fault word. */
     async function routed(args: Case) {
       const { experts, topK, logits, renormalise = true, weightScale = 1 } = args;
-      const { absent = [], elsewhere = [], selectionBias, gate, groups, limit } = args;
+      const {
+        absent = [],
+        elsewhere = [],
+        selectionBias,
+        gate,
+        groups,
+        limit,
+        deviation,
+        dropped,
+        takesAll,
+        equal,
+        shape,
+      } = args;
       const tokens = logits.length / experts;
       const slots = Array.from({ length: experts }, (_, e) => {
         if (elsewhere.includes(e)) return ELSEWHERE;
@@ -55,23 +80,32 @@ onGpu(
       });
       // The site's row lies behind another's.
       const offset = gpu().device.limits.minStorageBufferOffsetAlignment;
-      const rows = new Uint32Array(offset / 4 + 1 + experts).fill(ABSENT);
-      rows.set([SITE, ...slots], offset / 4);
-      const pageTable = { buffer: storage(gpu(), "page table", rows), offset, size: 4 * (1 + experts) };
+      const numbers = {
+        k: args.k ?? topK,
+        ...(limit && { [limit.rule === "top-p" ? "p" : "threshold"]: limit.least }),
+        temperature: args.temperature,
+      };
+      const words = ROW_HEAD_WORDS + experts;
+      const rows = new Uint32Array(offset / 4 + words).fill(ABSENT);
+      rows.set([...rowHead(SITE, numbers), ...slots], offset / 4);
+      const pageTable = { buffer: storage(gpu(), "page table", rows), offset, size: 4 * words };
       const routes = poisoned(gpu(), "routes", 3 * tokens * topK);
       const counts = poisoned(gpu(), "counts", tokens);
       const fault = guarded(gpu(), "fault", Uint32Array.of(args.fault ?? ABSENT));
       const buffers = { logits: storage(gpu(), "logits", logits), pageTable, routes, counts, fault };
       const page = new WeightPage(seeded(1));
       const bias = selectionBias && { base: page.floats(selectionBias), length: experts };
+      const shapeBias = shape?.bias && { base: page.floats(shape.bias), length: experts };
+      const buffer = storage(gpu(), "page", page.bytes());
       const rules = {
-        ...{ gate, groups, limit, renormalise, weightScale },
-        ...(bias && { selectionBias: { ...bias, buffer: storage(gpu(), "page", page.bytes()) } }),
+        ...{ gate, groups, renormalise, weightScale, takesAll, equal, deviation, dropped },
+        ...(bias && { selectionBias: { ...bias, buffer } }),
+        shape: shape && { function: shape.function, bias: shapeBias && { ...shapeBias, buffer } },
       };
       await runSteps(gpu(), [route(gpu(), { experts, topK, ...rules, ...buffers })], { tokens });
 
       const ranked = logits.map((l) => (Number.isFinite(l) ? l : LOWEST));
-      const weightRule = renormalise ? "renorm" : "raw";
+      const weightRule = equal ?? (renormalise ? "renorm" : "raw");
       const isNumber = selectionBias?.map((b) => (Number.isFinite(b) ? b : 0));
       const expected = reference(ranked, {
         experts,
@@ -79,17 +113,27 @@ onGpu(
         weightRule,
         gate,
         groups,
-        limit,
+        ...numbers,
         selectionBias: isNumber,
+        shape: shape && {
+          function: FUNCTIONS[shape.function],
+          bias: shape.bias?.map((b) => (Number.isFinite(b) ? b : LOWEST)),
+        },
+        deviation,
+        dropped: dropped?.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)),
       });
       const found = unpackRoutes(await outputWords(gpu(), routes, 3 * tokens * topK));
       expect(Array.from(found.experts)).toEqual(Array.from(Uint32Array.from(expected.experts)));
       expect(Array.from(found.slots)).toEqual(Array.from(expected.experts, (e) => slots[e] ?? ABSENT));
-      expectClose(
-        found.weights,
-        expected.weights.map((w) => w * Math.fround(weightScale)),
-        args.tolerance ?? TOLERANCE,
-      );
+      const dropsAll = expected.weights.every((w) => w === 0);
+      if (dropsAll) expect(found.weights.every((w) => w === 0)).toBe(true);
+      else {
+        expectClose(
+          found.weights,
+          expected.weights.map((w) => w * Math.fround(weightScale)),
+          args.tolerance ?? TOLERANCE,
+        );
+      }
       const expectedCounts = Array.from(expected.counts);
       expect(Array.from(await outputWords(gpu(), counts, tokens))).toEqual(expectedCounts);
       const [word] = await outputWords(gpu(), fault, 1);
@@ -235,7 +279,7 @@ onGpu(
       expect(two.experts).toEqual([3, 2]);
     });
 
-    describe.each<RouteLimit["rule"]>(["top-p", "threshold"])("%s", (rule) => {
+    describe.each<"top-p" | "threshold">(["top-p", "threshold"])("%s", (rule) => {
       test.each([true, false])("one token and 65, renormalised: %s", async (renormalise) => {
         for (const [experts, tokens, least] of [
           [8, 1, rule === "top-p" ? 0.4 : 0.1],
@@ -300,6 +344,152 @@ onGpu(
         renormalise: false,
       });
       expect(new Set(counts).size).toBeGreaterThan(1);
+    });
+
+    describe("numbers that may change", () => {
+      test.each([true, false])("fewer experts than there are rows, renormalised: %s", async (renormalise) => {
+        for (const k of [1, 3, 7, 8]) {
+          const { counts } = await routed({ experts: 60, topK: 8, k, logits: random(5, 60), renormalise });
+          expect(counts).toEqual(new Array(5).fill(k));
+        }
+      });
+
+      test("a chunk of 513 tokens, each with a number of its own", async () => {
+        const limit = { rule: "top-p", least: 0.7 } as const;
+        const shape = { experts: 24, topK: 8, k: 6, logits: random(513, 24, 1), limit, temperature: 0.8 };
+        const { counts } = await routed(shape);
+        expect(new Set(counts).size).toBeGreaterThan(2);
+        expect(Math.max(...counts)).toBeLessThanOrEqual(6);
+      });
+
+      test.each<Gate>(["softmax", "sigmoid", "sqrt-softplus"])("a temperature for %s", async (gate) => {
+        for (const temperature of [0.25, 0.9, 3]) {
+          const shape = { experts: 40, topK: 6, logits: random(7, 40, 2), gate, temperature };
+          const plain = await routed({ ...shape, renormalise: false });
+          expect((await routed({ ...shape, temperature: 1, renormalise: false })).experts).toEqual(
+            plain.experts,
+          );
+          await routed({ ...shape, selectionBias: normals(seeded(3), 40, 0.1) });
+          await routed({ ...shape, groups: { count: 8, used: 3, by: "best-two" } });
+        }
+      });
+
+      test("a temperature so low that one score is all", async () => {
+        const logits = Float32Array.of(30, -4, 30.5, 29, 30.5, 0);
+        const cold = { experts: 6, topK: 4, logits, temperature: 1e-6, renormalise: false };
+        expect((await routed(cold)).experts).toEqual([2, 4, 0, 3]);
+      });
+
+      test.each(["top-p", "threshold"] as const)("%s of the best by bias or in groups", async (rule) => {
+        const limit = { rule, least: rule === "top-p" ? 0.3 : 0.08 };
+        const shape = { experts: 32, topK: 8, logits: random(9, 32, 1.5), limit };
+        for (const renormalise of [true, false]) {
+          const biased = { ...shape, renormalise, selectionBias: normals(seeded(4), 32, 0.05) };
+          expect(new Set((await routed(biased)).counts).size).toBeGreaterThan(1);
+          await routed({ ...shape, renormalise, groups: { count: 8, used: 4, by: "best" } });
+        }
+      });
+    });
+
+    describe("all experts", () => {
+      const all = { experts: 20, topK: 20, takesAll: true };
+      test.each([true, false])("in their order, renormalised: %s", async (renormalise) => {
+        const ordered = Float32Array.from({ length: 60 }, (_, i) => -(i % 20) / 4);
+        const { experts } = await routed({ ...all, logits: ordered, renormalise });
+        expect(experts.slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, e) => e));
+      });
+      test("without a slot, one is a fault", async () => {
+        const logits = new Float32Array(20);
+        expect(await routed({ ...all, logits, absent: [13] })).toMatchObject({ fault: SITE });
+      });
+      test("but those that numbers leave out", async () => {
+        await routed({ ...all, k: 5, logits: random(3, 20) });
+        await routed({ ...all, limit: { rule: "threshold", least: 0.05 }, logits: random(3, 20, 1) });
+      });
+    });
+
+    test.each(["one", "one-over-share"] as const)("weights of %s", async (equal) => {
+      const shape = { experts: 12, topK: 12, logits: random(5, 12, 1.5), equal, weightScale: 0.5 };
+      await routed({ ...shape, k: 1 });
+      await routed({ ...shape, k: 5, gate: "sigmoid" });
+      const { counts } = await routed({ ...shape, limit: { rule: "threshold", least: 0.3 } });
+      expect(counts).toContain(0);
+      expect(Math.max(...counts)).toBeGreaterThan(0);
+    });
+
+    test.each(["sigmoid", "tanh"] as const)(
+      "%s of the logits, then a bias and a temperature",
+      async (name) => {
+        const bias = normals(seeded(6), 36, 0.5);
+        const shape = { experts: 36, topK: 5, logits: random(9, 36, 2), renormalise: false };
+        const plain = await routed(shape);
+        await routed({ ...shape, shape: { function: name }, temperature: 0.3 });
+        const biased = await routed({ ...shape, shape: { function: name, bias }, temperature: 0.3 });
+        expect(biased.experts).not.toEqual(plain.experts);
+        await routed({
+          ...shape,
+          shape: { function: name, bias },
+          selectionBias: normals(seeded(7), 36, 0.02),
+        });
+      },
+    );
+
+    test("a bias of the logits that is not a number ranks its expert last, and is told", async () => {
+      const bias = Float32Array.of(0, NaN, 0, 1);
+      const found = { experts: 4, topK: 4, logits: Float32Array.of(1, 9, 2, 0) };
+      const { experts, fault } = await routed({ ...found, shape: { function: "tanh", bias } });
+      expect([experts.at(-1), fault]).toEqual([1, DAMAGED]);
+    });
+
+    test.each([0.5, 2])("logits with a deviation of %f", async (deviation) => {
+      expect.hasAssertions();
+      for (const [experts, topK, tokens] of [
+        [2, 1, 3],
+        [12, 2, 513],
+        [130, 8, 4],
+      ] as const) {
+        const logits = random(tokens, experts).map((l) => l + 2);
+        await routed({ experts, topK, logits, deviation });
+        await routed({ experts, topK, logits, deviation, renormalise: false });
+        await routed({ experts, topK, logits, deviation, gate: "sigmoid" });
+      }
+      // Equal ones have none, and stay.
+      await routed({ experts: 5, topK: 2, logits: new Float32Array(5).fill(0.3), deviation });
+      const damaged = Float32Array.of(1, NaN, 3, -1);
+      const { fault } = await routed({
+        experts: 4,
+        topK: 2,
+        logits: damaged,
+        deviation: 1e-30,
+        tolerance: 1,
+      });
+      expect(fault).toBe(DAMAGED);
+    });
+
+    test.each([
+      ["none", []],
+      ["the last", [{ first: 11, count: 1 }]],
+      ["the first and some between", [0, 4, 8].map((first) => ({ first, count: 2 }))],
+      ["all", [{ first: 0, count: 12 }]],
+    ])("of the chosen weigh nothing: %s", async (_, dropped) => {
+      expect.hasAssertions();
+      for (const topK of [1, 3, 12]) {
+        for (const tokens of [1, 65]) {
+          const shape = { experts: 12, topK, logits: random(tokens, 12), dropped };
+          await routed({ ...shape, weightScale: 1.5 });
+          await routed({ ...shape, deviation: 0.7 });
+        }
+      }
+    });
+
+    test("those that weigh nothing may be far above, and their slots are passed on", async () => {
+      const logits = Float32Array.of(1, 200, 2, 300, -1, 0);
+      const dropped = [
+        { first: 1, count: 1 },
+        { first: 3, count: 1 },
+      ];
+      const shape = { experts: 6, topK: 4, logits, dropped, elsewhere: [1, 3] };
+      expect(await routed(shape)).toMatchObject({ experts: [3, 1, 2, 0], fault: ABSENT });
     });
 
     test("large logits", () =>

@@ -132,3 +132,39 @@ test("what is brought back takes the place of all", () => {
   expect(cached.reusable([8, 9, 1])).toBe(2);
   expect(cached.reusable([8, 7])).toBe(1);
 });
+
+describe("under routing that changes", () => {
+  const prompt = [1, 2, 3, 4, 5, 6, 7];
+
+  test("what ran before is used again only when it is what it was", () => {
+    let routing = "";
+    const cached = new CachedTokens(false, () => routing);
+    cached.begin(0, 3);
+    cached.wrote(0, [1, 2, 3], 4);
+    routing = "k = 1";
+    expect(cached.reusable(prompt)).toBe(0);
+    cached.begin(3, 2);
+    cached.decoded(3, [5, 6]);
+    expect([cached.reusable(prompt), cached.ran]).toEqual([0, { routing: "", tokens: 3 }]);
+    routing = "";
+    expect(cached.reusable(prompt)).toBe(3);
+    cached.begin(5, 1);
+    cached.decoded(5, [7]);
+    expect(cached.reusable(prompt)).toBe(3);
+    cached.begin(3, 3);
+    cached.wrote(3, [4, 5, 6], 7);
+    expect(cached.reusable(prompt)).toBe(6);
+    routing = "k = 1";
+    cached.begin(0, 2);
+    cached.wrote(0, [1, 2]);
+    expect([cached.reusable(prompt), cached.ran]).toEqual([2, { routing, tokens: 2 }]);
+  });
+
+  test("so is what was brought back", () => {
+    const cached = new CachedTokens(false, () => "k = 1");
+    cached.replace([1, 2, 3]);
+    expect(cached.reusable(prompt)).toBe(0);
+    cached.replace([1, 2, 3], 0, { routing: "k = 1", tokens: 2 });
+    expect(cached.reusable(prompt)).toBe(2);
+  });
+});

@@ -64,7 +64,7 @@ function expectedForecast(options: TimeMoeOptions, points: readonly number[], st
 describe("small models, as float64 has them", () => {
   test.each<[string, TimeMoeOptions, number]>([
     ["experts, two horizons", { horizons: [1, 8] }, 11],
-    ["dense layers", { dense: true, horizons: [2, 4] }, 7],
+    ["dense layers, another function", { dense: true, horizons: [2, 4], act: ["gelu", "gelu-erf"] }, 7],
     ["one horizon, given as a number, and one expert", { horizons: 5, k: 1 }, 7],
     ["points of three numbers", { size: 3, horizons: [1, 2] }, 3],
   ])("%s", async (_, options, steps) => {

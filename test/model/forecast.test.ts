@@ -153,7 +153,7 @@ describe("plans", () => {
       /\[1,64\], but the metadata asks for \[2,64\]/,
       "bad-model-file",
     ],
-    ["another function", {}, { hidden_act: "tanh" }, /hidden_act/, "unsupported-model"],
+    ["an unknown function", {}, { hidden_act: "mish" }, /hidden_act "mish"/, "unsupported-model"],
   ])("refused: %s", async (_, options, config, message, code) => {
     const file = await headerOf(options, config);
     let error: SluiceError | undefined;

@@ -57,7 +57,8 @@ async function agrees(folder: readonly File[], reference: (tokens: readonly numb
 /** Experts from `first` on are there, used, and nobody ever waited for them; of the others one has a slot. */
 function expectPageless({ sites }: ExpertActivity, first: number) {
   const sum = (counts: readonly number[]) => counts.slice(first).reduce((all, count) => all + count, 0);
-  for (const { isResident, uses, misses } of sites) {
+  for (const { isResident, uses, misses, pageless } of sites) {
+    expect(pageless).toEqual([...uses.keys()].slice(first));
     expect(isResident.slice(first).every(Boolean)).toBe(true);
     expect(isResident.slice(0, first).filter(Boolean)).toHaveLength(1);
     expect(sum(uses)).toBeGreaterThan(0);

@@ -162,7 +162,7 @@ describe("what cannot run: unsupported-model", () => {
     ["heads of 10 elements", withBlock({ ...attention, valueSize: 10 })],
     ["zero experts", withBlock({ ...feedForward, moe: undefined, base: { expert: { kind: "zero" } } })],
     ["a router fed from text-token", withRouter({ input: "text-token" })],
-    ["a router of several layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
+    ["a router of 1 layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
     [
       "cosines behind a router of two layers",
       withRouter({
@@ -176,11 +176,11 @@ describe("what cannot run: unsupported-model", () => {
     ],
     ["a softmax router", withRouter({ logits: { ...router.logits, temperature: 0.5 } })],
     [
-      "expert-choice selection, where each expert takes its best tokens of all, those to come included",
+      "expert-choice selection (an expert takes the tokens that suit it best, later ones too",
       withRouter({ selection: { rule: "expert-choice" } }),
     ],
     [
-      "whole-sequence selection, where the experts are chosen by all tokens, those to come included",
+      "whole-sequence selection (experts are chosen by all tokens together, later ones too",
       withRouter({ selection: { rule: "whole-sequence" } }),
     ],
     [

@@ -1,3 +1,5 @@
+import { type ActivationRule, activate } from "./moe.ts";
+
 /** Numbers in row-major order. All functions of the reference take any array and compute in float64. */
 export type Values = ArrayLike<number>;
 
@@ -20,13 +22,19 @@ export function embed(table: Values, cols: number, tokens: Values): Float64Array
   return out;
 }
 
-/** silu(gate · p) ⊙ (value · p) of each point p. Both matrices [width, size], points [n, size]: [n, width]. */
-export function embedSeries(gate: Values, value: Values, size: number, points: Values): Float64Array {
+/** f(gate · p) ⊙ (value · p) of each point p. Both matrices [width, size], points [n, size]: [n, width]. */
+export function embedSeries(
+  gate: Values,
+  value: Values,
+  size: number,
+  points: Values,
+  rule: ActivationRule = {},
+): Float64Array {
   const width = gate.length / size;
   return Float64Array.from({ length: (points.length / size) * width }, (_, i) => {
     const [row, start] = [(i % width) * size, Math.floor(i / width) * size];
-    const g = dot(gate, row, points, start, size);
-    return (g / (1 + Math.exp(-g))) * dot(value, row, points, start, size);
+    const [g, v] = [gate, value].map((matrix) => dot(matrix, row, points, start, size));
+    return activate(rule, g as number, v as number);
   });
 }
 

@@ -4,9 +4,9 @@ import { normalBelow } from "./normal.ts";
 
 /**
  * What a chosen expert's output is multiplied by: its score divided by the sum over the chosen (`renorm`), the score
- * itself (`raw`), or 1 (`one`).
+ * itself (`raw`), 1 (`one`), or the number of experts over that of the chosen (`one-over-share`).
  */
-export type WeightRule = "renorm" | "raw" | "one";
+export type WeightRule = "renorm" | "raw" | "one" | "one-over-share";
 
 /** An expert's score: its softmax probability, 1 / (1 + e^-l), √ln(1 + e^l). */
 export type GateRule = "softmax" | "sigmoid" | "sqrt-softplus";
@@ -25,11 +25,18 @@ export interface Route {
 export interface RouteOptions {
   readonly experts: number;
   readonly topK: number;
-  /**
-   * Of the best `topK`, those until the sum of scores is above `least`, the one that crosses it included ("top-p"), or
-   * those with a score of `least` or more.
-   */
-  readonly limit?: { readonly rule: "top-p" | "threshold"; readonly least: number } | undefined;
+  /** How many of the `topK` rows are used at most. */
+  readonly k?: number | undefined;
+  /** Of the best, those until the sum of scores is above p, the one that crosses it included. From 1 on, all. */
+  readonly p?: number | undefined;
+  /** Of those the ones with a score of so much or more. */
+  readonly threshold?: number | undefined;
+  /** Divides the logits where scores are made of them. */
+  readonly temperature?: number | undefined;
+  /** Logits become f(l) + bias first. */
+  readonly shape?:
+    | { readonly function: (l: number) => number; readonly bias?: Values | undefined }
+    | undefined;
   readonly weightRule: WeightRule;
   /** Softmax unless told. */
   readonly gate?: GateRule | undefined;
@@ -39,7 +46,7 @@ export interface RouteOptions {
     | undefined;
   /** [experts], added to the scores to choose by. */
   readonly selectionBias?: Values | undefined;
-  /** Logits are divided by their standard deviation (n − 1) over this, before all else. */
+  /** Logits are divided by their standard deviation (n − 1) over this, before all else, unless they are equal. */
   readonly deviation?: number | undefined;
   /** Of those chosen, the score of these counts as 0. */
   readonly dropped?: readonly number[] | undefined;
@@ -51,6 +58,7 @@ const LEAST_SUM = 2 ** -14;
 /** The top-k of logits [tokens, experts], or of scores and a bias; of equals the lower expert index wins. */
 export function route(logits: Values, options: RouteOptions): Route {
   const { experts, topK, weightRule, gate = "softmax", groups, selectionBias } = options;
+  const { shape, temperature = 1, k = topK } = options;
   const tokens = logits.length / experts;
   const result = {
     topK,
@@ -59,15 +67,17 @@ export function route(logits: Values, options: RouteOptions): Route {
     counts: new Int32Array(tokens),
   };
   for (let t = 0; t < tokens; t++) {
-    const own = Float64Array.from({ length: experts }, (_, e) => at(logits, t * experts + e));
+    const own = Float64Array.from({ length: experts }, (_, e) => {
+      const l = at(logits, t * experts + e);
+      return shape ? shape.function(l) + (shape.bias ? at(shape.bias, e) : 0) : l;
+    });
     const row = options.deviation === undefined ? own : withDeviation(own, options.deviation);
-    const scores = gateScores[gate](row);
+    const scores = gateScores[gate](row.map((l) => l / temperature));
     const biased = selectionBias ? scores.map((p, e) => p + at(selectionBias, e)) : scores;
     const ranked = byDescending(selectionBias || groups ? biased : row);
     const open = groups ? openGroups(biased, groups) : [];
     const isOpen = (e: number) => !groups || open.includes(Math.floor((e * groups.count) / experts));
-    const best = ranked.filter(isOpen).slice(0, topK);
-    const chosen = best.slice(0, countOf(best, scores, options));
+    const chosen = kept(ranked.filter(isOpen).slice(0, k), scores, options);
     for (const e of options.dropped ?? []) scores[e] = 0;
     const sum = chosen.reduce((total, e) => total + at(scores, e), 0);
     const divisor = gate === "softmax" ? sum : Math.max(sum, LEAST_SUM);
@@ -75,6 +85,7 @@ export function route(logits: Values, options: RouteOptions): Route {
       renorm: (e: number) => (at(scores, e) === 0 ? 0 : at(scores, e) / divisor),
       raw: (e: number) => at(scores, e),
       one: () => 1,
+      "one-over-share": () => experts / chosen.length,
     }[weightRule];
     result.counts[t] = chosen.length;
     result.experts.set(chosen, t * topK);
@@ -86,19 +97,21 @@ export function route(logits: Values, options: RouteOptions): Route {
 function withDeviation(row: Float64Array, target: number): Float64Array {
   const mean = row.reduce((sum, l) => sum + l, 0) / row.length;
   const deviation = Math.sqrt(row.reduce((sum, l) => sum + (l - mean) ** 2, 0) / (row.length - 1));
-  return row.map((l) => l / (deviation / target));
+  return deviation > 0 ? row.map((l) => l / (deviation / target)) : row;
 }
 
-/** How many of the best experts are chosen. */
-function countOf(best: readonly number[], scores: Float64Array, { limit }: RouteOptions): number {
-  if (limit?.rule === "threshold") return best.filter((e) => at(scores, e) >= limit.least).length;
-  if (limit === undefined || limit.least >= 1) return best.length;
+/** Which of the best experts are chosen. */
+function kept(best: readonly number[], scores: Float64Array, options: RouteOptions): number[] {
+  const { p = 1, threshold = 0 } = options;
+  const chosen: number[] = [];
   let sum = 0;
-  for (const [i, e] of best.entries()) {
+  for (const e of best) {
+    if (p < 1 && sum > p) break;
+    if (at(scores, e) < threshold) continue;
+    chosen.push(e);
     sum += at(scores, e);
-    if (sum > limit.least) return i + 1;
   }
-  return best.length;
+  return chosen;
 }
 
 const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
@@ -128,6 +141,16 @@ function openGroups(
 /** Indices by falling value; equal values in rising index. */
 export function byDescending(values: Values): number[] {
   return Array.from(values, (_, i) => i).sort((a, b) => at(values, b) - at(values, a) || a - b);
+}
+
+/** p · a + (1 − p) · b of each token, p the first of softmax(z). z [tokens, 2], a, b and result [tokens, cols]. */
+export function residualMix(z: Values, a: Values, b: Values): Float64Array {
+  const cols = (2 * a.length) / z.length;
+  return Float64Array.from({ length: a.length }, (_, i) => {
+    const t = Math.floor(i / cols);
+    const [p, q] = softmax(Float64Array.of(at(z, 2 * t), at(z, 2 * t + 1)));
+    return (p as number) * at(a, i) + (q as number) * at(b, i);
+  });
 }
 
 /** One linear map per expert. `values` is experts × rows × cols. */

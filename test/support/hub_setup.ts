@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TestProject } from "vitest/node";
 import { type HubRequest, startHub } from "./hub_server.ts";
+import { timeMoeFolder } from "./time_moe_folder.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -36,6 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     "owner/small": repo,
     "owner/repo": guides,
     "owner/private-repo": { ...guides, token },
+    "Maple728/TimeMoE-50M": { branches: { main: commits[0] }, commits: { [commits[0]]: await forecaster() } },
   });
   const control = createServer(async (request, response) => {
     response.setHeader("Access-Control-Allow-Origin", "*");
@@ -53,4 +55,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
     control.closeAllConnections();
     await hub[Symbol.asyncDispose]();
   };
+}
+
+/** A small one for the guide, under the name of the one that it tells of. */
+async function forecaster(): Promise<Record<string, Uint8Array>> {
+  const files = timeMoeFolder({ horizons: [1, 8, 32, 64] });
+  const bytes = files.map(async (file) => [file.name, new Uint8Array(await file.arrayBuffer())] as const);
+  return Object.fromEntries(await Promise.all(bytes));
 }

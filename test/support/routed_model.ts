@@ -15,6 +15,7 @@ import {
   route,
 } from "../reference/index.ts";
 import { type MomentumOptions, momentum } from "../reference/momentum.ts";
+import { normalBelow } from "../reference/normal.ts";
 import { drawn, namedWeights, siteSeed, withTail } from "../reference/request.ts";
 import { type MetadataEntry, type TensorEntry, writeGguf } from "./gguf_writer.ts";
 import { normals, seeded } from "./random.ts";
@@ -36,11 +37,25 @@ export interface RoutedOptions {
   readonly size?: number;
   readonly draws?: "token" | "sequence";
   readonly momentum?: MomentumOptions & { readonly isPostNorm?: boolean };
+  /** Of routers that read what the experts read. */
+  readonly rule?: RuleOptions;
+}
+
+export interface RuleOptions {
+  readonly name?: "top-p" | "threshold" | "all" | "expert-choice" | "whole-sequence";
+  readonly p?: number;
+  readonly threshold?: number;
+  readonly anyK?: boolean;
+  readonly weights?: "renormalise" | "raw" | "one" | "one-over-share";
+  readonly temperature?: number;
+  /** Between the matrix and its bias. */
+  readonly function?: "sigmoid" | "tanh" | "gelu-erf";
+  readonly bias?: boolean;
 }
 
 type Tensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly values: Float32Array }>;
 
-function tensorsOf({ input, tasks = 1, size = 0 }: RoutedOptions): Tensors {
+function tensorsOf({ input, tasks = 1, size = 0, rule }: RoutedOptions): Tensors {
   const random = seeded(77);
   const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
   const add = (name: string, scale: number, shape: readonly number[], mean = 0) => {
@@ -74,12 +89,16 @@ function tensorsOf({ input, tasks = 1, size = 0 }: RoutedOptions): Tensors {
   }
   add("output_norm", 0.1, [WIDTH], 1);
   add("output", 0.1, [VOCABULARY, WIDTH]);
+  if (!rule?.bias) return tensors;
+  for (let l = 0; l < SITES; l++) {
+    tensors.set(`blk.${l}.ffn_gate_inp.bias`, { shape: [EXPERTS], values: normals(random, EXPERTS, 0.5) });
+  }
   return tensors;
 }
 
 /** The model as a GGUF file. */
 export function routedModel(options: RoutedOptions): File {
-  const { input, k = 2, tasks, size, draws, momentum: moving } = options;
+  const { input, k = 2, tasks, size, draws, momentum: moving, rule } = options;
   const metadata: MetadataEntry[] = [{ key: "general.architecture", type: "string", value: "qwen3moe" }];
   const set = (key: string, type: MetadataEntry["type"], value: unknown, of?: MetadataEntry["type"]) => {
     if (value !== undefined) {
@@ -98,6 +117,13 @@ export function routedModel(options: RoutedOptions): File {
   set("attention.layer_norm_rms_epsilon", "float32", EPSILON);
   set("router.input", "string", input);
   set("router.draws", "string", draws);
+  set("router.rule", "string", rule?.name);
+  set("router.top_p", "float32", rule?.p);
+  set("router.threshold", "float32", rule?.threshold);
+  set("router.any_k", "bool", rule?.anyK);
+  set("router.weights", "string", rule?.weights);
+  set("router.temperature", "float32", rule?.temperature);
+  set("router.function", "string", rule?.function);
   if (moving) {
     set("momentum.factor", "float32", moving.factor);
     set("momentum.step", "float32", moving.step);
@@ -111,7 +137,7 @@ export function routedModel(options: RoutedOptions): File {
   return new File([writeGguf({ metadata, tensors })], "routed.gguf");
 }
 
-/** Logits of every position, [tokens, vocabulary]. */
+/** Logits of every position, [tokens, vocabulary]. A rule's numbers are those of `options`. */
 export function routedLogits(
   options: RoutedOptions,
   tokens: readonly number[],
@@ -158,7 +184,7 @@ export function routedLogits(
 /** The experts of every token at a site. */
 function routeOf(
   all: Tensors,
-  { input, k = 2, size = 0, draws }: RoutedOptions,
+  { input, k = 2, size = 0, draws, rule }: RoutedOptions,
   { task = 0, experts: named = [], routeSeed = 0 }: RouteRequest,
   site: number,
   tokens: readonly number[],
@@ -198,8 +224,26 @@ function routeOf(
       );
     }
     default:
-      return best(matmul(own, gate()));
+      return rule
+        ? ruled(matmul(own, gate()), rule, k, all.get(`blk.${site}.ffn_gate_inp.bias`)?.values)
+        : best(matmul(own, gate()));
   }
+}
+
+const FUNCTIONS = {
+  sigmoid: (l: number) => 1 / (1 + Math.exp(-l)),
+  tanh: Math.tanh,
+  "gelu-erf": (l: number) => l * normalBelow(l),
+};
+
+function ruled(logits: Float64Array, rule: RuleOptions, k: number, bias?: Float32Array): Route {
+  const { name, weights = "renormalise", temperature, p, threshold, anyK } = rule;
+  const isFixed = name === undefined && !anyK;
+  return route(logits, {
+    ...{ experts: EXPERTS, topK: isFixed ? k : EXPERTS, k: name === undefined ? k : EXPERTS },
+    ...{ weightRule: weights === "renormalise" ? "renorm" : weights, temperature, p, threshold },
+    shape: { function: rule.function ? FUNCTIONS[rule.function] : (l) => l, bias },
+  });
 }
 
 function listed(ids: readonly (readonly number[])[], topK: number): Route {

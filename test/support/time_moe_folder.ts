@@ -1,11 +1,12 @@
 /** Small random Time-MoE models as folders, and what they compute in float64, as the authors' code has it. */
 import {
+  type ActivationRule,
+  activate,
   attention,
   combine,
   embedSeries,
   expertDown,
   expertGateUp,
-  glu,
   type Matrix,
   matmul,
   rmsnorm,
@@ -24,6 +25,8 @@ export interface TimeMoeOptions {
   readonly k?: number;
   readonly size?: number;
   readonly horizons?: number | readonly number[];
+  /** `hidden_act`, and what it is in the reference. */
+  readonly act?: readonly [string, NonNullable<ActivationRule["activation"]>];
 }
 
 interface Tensor {
@@ -35,7 +38,15 @@ type Tensors = ReadonlyMap<string, Tensor>;
 const K = 3;
 const horizonsOf = ({ horizons = [1, 8] }: TimeMoeOptions): readonly number[] => [horizons].flat();
 
-export const timeMoeConfig = ({ dense = false, k = K, size = 1, horizons = [1, 8] }: TimeMoeOptions) => ({
+const SILU = ["silu", "silu"] as const;
+
+export const timeMoeConfig = ({
+  dense = false,
+  k = K,
+  size = 1,
+  horizons = [1, 8],
+  act = SILU,
+}: TimeMoeOptions) => ({
   architectures: ["TimeMoeForPrediction"],
   model_type: "time_moe",
   input_size: size,
@@ -45,7 +56,7 @@ export const timeMoeConfig = ({ dense = false, k = K, size = 1, horizons = [1, 8
   num_hidden_layers: LAYERS,
   num_attention_heads: HEADS,
   num_key_value_heads: null,
-  hidden_act: "silu",
+  hidden_act: act[0],
   horizon_lengths: horizons,
   num_experts_per_tok: k,
   num_experts: EXPERTS,
@@ -115,7 +126,8 @@ export function timeMoeFolder(
 
 /** What each head says behind each point: by head [points, steps · size]. */
 export function timeMoeHeads(options: TimeMoeOptions, points: ArrayLike<number>): Float64Array[] {
-  const { size = 1 } = options;
+  const { size = 1, act = SILU } = options;
+  const rule = { activation: act[1] };
   const all = tensorsOf(options);
   const positions = Array.from({ length: points.length / size }, (_, i) => i);
   const turned = {
@@ -125,7 +137,7 @@ export function timeMoeHeads(options: TimeMoeOptions, points: ArrayLike<number>)
     heads: HEADS,
   } as const;
   const [gate, value] = ["gate", "emb"].map((part) => vector(all, `model.embed_layer.${part}_layer.weight`));
-  let x = embedSeries(gate as Float32Array, value as Float32Array, size, points);
+  let x = embedSeries(gate as Float32Array, value as Float32Array, size, points, rule);
   for (let l = 0; l < LAYERS; l++) {
     const at = (name: string) => `model.layers.${l}.${name}`;
     const a = rmsnorm(x, vector(all, at("input_layernorm.weight")), 1e-6);
@@ -147,13 +159,15 @@ export function timeMoeHeads(options: TimeMoeOptions, points: ArrayLike<number>)
 function feedForward(
   all: Tensors,
   at: (name: string) => string,
-  { dense = false, k = K }: TimeMoeOptions,
+  { dense = false, k = K, act = SILU }: TimeMoeOptions,
   f: Float64Array,
 ): Float64Array {
+  const rule = { activation: act[1] };
   const plain = (name: string) => {
     const linear = (part: string) => at(`ffn_layer.${name}${part}_proj.weight`);
-    const both = matrix(all, [linear("gate"), linear("up")]);
-    return matmul(glu(matmul(f, both), HIDDEN, false), matrix(all, [linear("down")]));
+    const [gate, up] = [linear("gate"), linear("up")].map((name) => matmul(f, matrix(all, [name])));
+    const hidden = gate?.map((value, i) => activate(rule, value, up?.[i] as number));
+    return matmul(hidden as Float64Array, matrix(all, [linear("down")]));
   };
   if (dense) return plain("");
   const logits = matmul(f, matrix(all, [at("ffn_layer.gate.weight")]));
@@ -163,7 +177,7 @@ function feedForward(
     const { values, rows, cols } = matrix(all, names);
     return { values, rows: rows / EXPERTS, cols };
   };
-  const hidden = expertGateUp(f, experts("gate"), experts("up"), chosen.experts);
+  const hidden = expertGateUp(f, experts("gate"), experts("up"), chosen.experts, rule);
   const routed = combine(expertDown(hidden, experts("down"), chosen.experts), chosen.weights, k);
   const shared = plain("shared_expert.");
   const gates = matmul(f, matrix(all, [at("ffn_layer.shared_expert_gate.weight")]));

@@ -15,8 +15,10 @@ import { ggufTensors } from "./hugging_face_tensors.ts";
 export function fromHuggingFace(file: ModelFile): ModelFile {
   const told = Config.of(file);
   const type = told.text("model_type") ?? "";
-  const own = `${type} ${String(told.list("architectures")?.[0])}`;
-  const family = [own, type].filter((name) => Object.hasOwn(families, name)).map((name) => families[name])[0];
+  const both = `${type} ${String(told.list("architectures")?.[0])}`;
+  const family = [both, type]
+    .filter((name) => Object.hasOwn(families, name))
+    .map((name) => families[name])[0];
   if (!family) {
     throw new SluiceError(
       "unsupported-model",

@@ -1,3 +1,4 @@
+import type { Pointwise } from "../../kernels/activation.ts";
 import type { MetadataValue } from "../../source/model_file.ts";
 import type { Config } from "./hugging_face_config.ts";
 
@@ -35,6 +36,26 @@ const REQUIRED = ["embedding_length", "block_count", "context_length", "attentio
 const MOST_ROTARY = 1 << 12;
 /** llama.cpp's numbers for the functions of a router. */
 const GATES: Readonly<Record<string, number>> = { softmax: 1, sigmoid: 2, noaux_tc: 2 };
+
+/** What `hidden_act` may be, and what it is here. */
+export const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu: "gelu-erf",
+  gelu_python: "gelu-erf",
+  gelu_new: "gelu",
+  gelu_fast: "gelu",
+  gelu_pytorch_tanh: "gelu",
+  relu: "relu",
+  relu2: "relu-squared",
+  sigmoid: "sigmoid",
+  tanh: "tanh",
+};
+
+/** Of a family whose `activations` are these. @param otherwise where the configuration says nothing */
+export function activationOf(config: Config, otherwise: string): Pointwise {
+  return ACTIVATIONS[config.text("hidden_act") ?? otherwise] as Pointwise;
+}
 
 /** What all families say in the same words. */
 export function commonKeys(config: Config): Keys {

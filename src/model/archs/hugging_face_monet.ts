@@ -1,21 +1,6 @@
-import type { Pointwise } from "../../kernels/activation.ts";
 import type { Config } from "./hugging_face_config.ts";
 import type { Family } from "./hugging_face_family.ts";
-import type { Keys } from "./hugging_face_keys.ts";
-
-/** As `transformers` calls them. */
-const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
-  relu2: "relu-squared",
-  relu: "relu",
-  silu: "silu",
-  swish: "silu",
-  gelu: "gelu-erf",
-  gelu_new: "gelu",
-  gelu_fast: "gelu",
-  gelu_pytorch_tanh: "gelu",
-  sigmoid: "sigmoid",
-  tanh: "tanh",
-};
+import { ACTIVATIONS, activationOf, type Keys } from "./hugging_face_keys.ts";
 
 /** Monet as its authors published it, both ways of decomposing its experts. */
 export const monet: Family = {
@@ -46,7 +31,7 @@ export const monet: Family = {
 
 function keys(config: Config): Keys {
   return {
-    activation: ACTIVATIONS[config.text("hidden_act") ?? "relu2"] as Pointwise,
+    activation: activationOf(config, "relu2"),
     expert_count: config.required("moe_experts"),
     expert_used_count: config.required("moe_topk"),
     expert_feed_forward_length: config.required("moe_dim"),

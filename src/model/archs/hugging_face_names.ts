@@ -1,11 +1,13 @@
 /**
  * What a tensor is called in GGUF, without the layer and with an ending only where it is not that of the original; or
- * the two that it holds: the first and the last rows, or columns of [experts, in, out].
+ * the two that it holds: the first and the last rows, or columns of [experts, in, out]; or those whose rows each head has
+ * one behind the other.
  */
 export type Target =
   | string
   | { readonly first: string; readonly second: string; readonly by: "rows" | "columns" }
   | { readonly transposed: string }
+  | { readonly byHead: readonly string[] }
   /** One for each expert, which keeps its number. */
   | { readonly each: string };
 export type Names = Readonly<Record<string, Target>>;

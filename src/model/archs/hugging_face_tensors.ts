@@ -58,14 +58,14 @@ export function ggufTensors(
 }
 
 function parse(name: string) {
-  const bare = name.replace(/^(model|transformer)\./, "");
+  const bare = name.replace(/^(model|transformer|language_model\.(encoder|transformer))\./, "");
   const [, layer, inLayer] = /^(?:layers|h)\.(\d+)\.(.+)$/.exec(bare) ?? [];
   const rest = inLayer ?? bare;
-  const expert = /\.experts\.(\d+)\./.exec(rest)?.[1];
+  const expert = /\.(?:deepspeed_)?experts\.(\d+)\./.exec(rest)?.[1];
   const [, stem, ending] = /^(.+)\.(weight|bias)$/.exec(rest) ?? [undefined, rest, "weight"];
   return {
     prefix: layer === undefined ? "" : `blk.${Number(layer)}.`,
-    stem: (stem as string).replace(/\.experts\.\d+\./, ".experts.*."),
+    stem: (stem as string).replace(/(\.(?:deepspeed_)?experts)\.\d+\./, "$1.*."),
     ending: ending as string,
     expert: expert === undefined ? undefined : Number(expert),
   };
@@ -75,6 +75,7 @@ function viewsOf(tensor: TensorInfo, target: Target, config: Config): TensorInfo
   if (typeof target === "string") return [{ ...tensor, name: target }];
   if ("each" in target) return [{ ...tensor, name: target.each }];
   if ("transposed" in target) return [columns(tensor, target.transposed, 0, tensor.shape.at(-1) ?? 0)];
+  if ("byHead" in target) return heads(tensor, target.byHead, config);
   const { first, second, by } = target;
   const size = tensor.shape.at(by === "rows" ? (tensor.shape.length === 1 ? 0 : -2) : -1) ?? 0;
   if (size % 2 !== 0) {
@@ -86,6 +87,24 @@ function viewsOf(tensor: TensorInfo, target: Target, config: Config): TensorInfo
   return [first, second].map((name, i) => {
     if (by === "columns") return columns(tensor, name, i * half, half);
     return rows(tensor, name, i * half, half);
+  });
+}
+
+/** Of a matrix or vector whose rows are [heads, parts, rows of a head]: each part as [heads, rows of a head, …]. */
+function heads(tensor: TensorInfo, names: readonly string[], config: Config): TensorInfo[] {
+  const { shape, type, offset } = tensor;
+  const count = config.required("num_attention_heads", "num_heads");
+  const [all = 0, ...others] = shape;
+  const rows = all / count / names.length;
+  if (!Number.isInteger(rows) || rows < 1) {
+    const message = `the tensor ${tensor.name} [${shape}] holds ${names.length} matrices of ${count} heads`;
+    throw config.bad(message, { rows: all, heads: count });
+  }
+  const bytes = tensor.bytes / names.length;
+  const each = bytes / count;
+  return names.map((name, part) => {
+    const slices = Array.from({ length: count }, (_, h) => offset + (h * names.length + part) * each);
+    return { name, type, shape: [count, rows, ...others], offset: slices[0] as number, bytes, slices };
   });
 }
 

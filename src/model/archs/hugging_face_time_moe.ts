@@ -1,6 +1,6 @@
 import type { Config } from "./hugging_face_config.ts";
 import type { Family } from "./hugging_face_family.ts";
-import type { Keys } from "./hugging_face_keys.ts";
+import { ACTIVATIONS, activationOf, type Keys } from "./hugging_face_keys.ts";
 import type { Names } from "./hugging_face_names.ts";
 
 const MOST_HEADS = 1 << 10;
@@ -9,6 +9,7 @@ const PARTS = ["gate", "up", "down"];
 /** Time-MoE as its authors published it. What a configuration leaves out has the values of their code. */
 export const timeMoe: Family = {
   architecture: "time-moe",
+  activations: Object.keys(ACTIVATIONS),
   keys: forecastKeys,
   names,
 };
@@ -22,6 +23,7 @@ function forecastKeys(config: Config): Keys {
   const k = config.number("num_experts_per_tok") ?? 2;
   return {
     "attention.layer_norm_rms_epsilon": config.number("rms_norm_eps") ?? 1e-6,
+    activation: activationOf(config, "silu"),
     expert_count: config.number("num_experts") ?? 1,
     expert_used_count: k,
     expert_feed_forward_length: Math.floor(hidden / k),

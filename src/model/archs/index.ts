@@ -24,6 +24,7 @@ import { hunyuanMoe } from "./hunyuan_moe.ts";
 import { lfm2moe } from "./lfm2moe.ts";
 import { llama } from "./llama.ts";
 import { llama4 } from "./llama4.ts";
+import { megatronMoe } from "./megatron_moe.ts";
 import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
@@ -68,6 +69,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   lfm2moe,
   llama,
   llama4,
+  "megatron-moe": megatronMoe,
   mellum,
   "minimax-m2": minimaxM2,
   mistral3,

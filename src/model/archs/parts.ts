@@ -14,6 +14,7 @@ import type {
 } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
 import { momentumOf, routeSource } from "./route_source.ts";
+import { withRule } from "./router_rule.ts";
 import { rowsOf, stackRowsOf } from "./views.ts";
 
 const MOST_WIDTH = 1 << 20;
@@ -181,8 +182,8 @@ export class Parts {
     return gated(linear, hidden, this.width, activation);
   }
 
-  shared(l: number, hidden: number): ExpertSpec {
-    return this.#mlp(l, "_shexp", hidden);
+  shared(l: number, hidden: number, activation?: Activation): ExpertSpec {
+    return this.#mlp(l, "_shexp", hidden, activation);
   }
 
   dense(
@@ -222,22 +223,26 @@ export class Parts {
       momentum: momentumOf(reader, isFirst),
       moe: {
         experts,
-        router: {
-          input: source?.input ?? input,
-          table: source?.table,
-          tasks: source?.tasks,
-          draws: source?.draws,
-          logits: {
-            ...((source && { layers: source.layers }) ??
-              options.logits ?? {
-                layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
-              }),
-            gate,
-            selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
+        router: withRule(
+          reader,
+          {
+            input: source?.input ?? input,
+            table: source?.table,
+            tasks: source?.tasks,
+            draws: source?.draws,
+            logits: {
+              ...((source && { layers: source.layers }) ??
+                options.logits ?? {
+                  layers: [{ ...this.linear(`blk.${l}.ffn_gate_inp`, experts), scale: undefined }],
+                }),
+              gate,
+              selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
+            },
+            selection: source?.selection ?? options.selection ?? this.#selection(experts),
+            weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
           },
-          selection: source?.selection ?? options.selection ?? this.#selection(experts),
-          weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },
-        },
+          experts,
+        ),
         table: [{ first: 0, count: experts, spec: gated(linear, hidden, width, activation) }],
       },
     };

@@ -1,3 +1,4 @@
+import type { Pointwise } from "../../kernels/activation.ts";
 import type { HorizonHead, ModelPlan } from "../plan.ts";
 import { ggufRope } from "./gguf_rope.ts";
 import { Parts } from "./parts.ts";
@@ -17,6 +18,8 @@ export function timeMoe(reader: FileReader): ModelPlan {
   const { width, denseLayers } = parts;
   const rope = ggufRope(reader, parts.keySize, false);
   const hidden = reader.count("expert_shared_feed_forward_length", 1 << 20);
+  // One of those that the configuration was read to.
+  const activation = reader.text("activation") as Pointwise;
   const size = reader.count("forecast.input_size", MOST_SIZE);
   const heads = Array.from(
     { length: reader.count("forecast.head_count", MOST_HEADS) },
@@ -30,16 +33,19 @@ export function timeMoe(reader: FileReader): ModelPlan {
     embedding: {
       kind: "series",
       size,
-      activation: "silu",
+      activation,
       gate: reader.tensor("series_gate.weight", [width, size]),
       value: reader.tensor("series_value.weight", [width, size]),
     },
     output: heads,
   } as const;
   const feedForward = (l: number) => {
-    if (l < denseLayers) return parts.dense(l);
-    const base = { expert: parts.shared(l, hidden), gate: parts.linear(`blk.${l}.ffn_gate_inp_shexp`, 1) };
-    return { ...parts.experts(l, { rule: "raw" }), base };
+    if (l < denseLayers) return parts.dense(l, { activation });
+    const base = {
+      expert: parts.shared(l, hidden, activation),
+      gate: parts.linear(`blk.${l}.ffn_gate_inp_shexp`, 1),
+    };
+    return { ...parts.experts(l, { rule: "raw", activation }), base };
   };
   return parts.model((l) => [parts.attention(l, { rope }), feedForward(l)], { ends });
 }

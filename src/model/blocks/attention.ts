@@ -130,6 +130,7 @@ function columnsOf(linears: readonly Linear[]): number {
   return linears.reduce((sum, linear) => sum + rowsOf(linear), 0);
 }
 
+/** Those of heads may lie in an axis of their own. */
 function rowsOf({ weight }: Linear): number {
-  return weight.shape.slice(0, -1).reduce((all, n) => all * n, 1);
+  return weight.shape.slice(0, -1).reduce((rows, n) => rows * n, 1);
 }

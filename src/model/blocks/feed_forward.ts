@@ -10,12 +10,14 @@ import { group } from "../../kernels/group.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import type { PageMatrix } from "../../kernels/matrix.ts";
 import type { ExpertRange, PagelessExperts } from "../../kernels/pageless.ts";
-import { type RouteLimit, route } from "../../kernels/route.ts";
+import { residual_mix } from "../../kernels/residual_mix.ts";
+import { route } from "../../kernels/route.ts";
 import {
   constantExperts,
   type ExpertSpec,
   expertLinears,
   type FeedForwardBlock,
+  type Linear,
   type MoeSpec,
   maxRoutes,
   pagedTable,
@@ -61,6 +63,7 @@ export function feedForward(whole: Build, block: FeedForwardBlock, site: number)
   const { router, resolve, experts, addUp } = sparse(build, moe, site);
   const after = add(build, block, site, (sum) => {
     const to = scaled(block, sum);
+    if (block.mix) return mixed(build, block, block.mix, addUp, to);
     return [...addUp(to), ...always(build, block, { ...to, add: true })];
   });
   const place = EARLY[moe.router.input];
@@ -70,6 +73,25 @@ export function feedForward(whole: Build, block: FeedForwardBlock, site: number)
     return { early, place, before, experts: [resolve, ...experts], after };
   }
   return { early: [], before: [...before, ...router], experts: [resolve, ...experts], after };
+}
+
+/** What the experts give and what is always on, each times its share. No mixer's products are needed here. */
+function mixed(
+  build: Build,
+  block: FeedForwardBlock,
+  mix: Linear,
+  addUp: (sum: Sum) => readonly Step[],
+  sum: Sum,
+): Step[] {
+  const { gpu, plan, weights, state, tile } = build;
+  const { normed, attended: a, projected: b, queries: z, fault } = state;
+  const alone = { add: false, scale: 1 };
+  return [
+    ...addUp({ y: a, ...alone }),
+    ...always(build, block, { y: b, ...alone }),
+    ...matmul(gpu, { matrices: weights.matrix(mix), x: normed, y: z, tile, fault }),
+    residual_mix(gpu, { cols: plan.width, z, a, b, ...sum, fault }),
+  ];
 }
 
 /** What `steps` leave goes to x as the block has it. */
@@ -127,8 +149,13 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
         selection.rule === "group-limited"
           ? { count: selection.groups, used: selection.groupsUsed, by: selection.by }
           : undefined,
-      limit: limitOf(router),
+      takesAll: selection.rule === "all",
+      shape: gating.shape && {
+        function: gating.shape.function,
+        bias: gating.shape.bias && weights.vector(gating.shape.bias.name),
+      },
       renormalise: router.weights.rule === "renormalise",
+      equal: equalOf(router.weights.rule),
       weightScale: router.weights.scale,
       deviation: gating.deviation,
       dropped: router.weights.dropsZeros ? rangesOf(moe, "zero") : undefined,
@@ -202,10 +229,8 @@ function intoHidden(
   return expert_gate_up(gpu, { ...args, activation, gate: first, up: second });
 }
 
-/** Where the number of a token's experts varies, what ends them. */
-function limitOf({ selection }: RouterSpec): RouteLimit | undefined {
-  if (selection.rule === "top-p") return { rule: "top-p", least: selection.p };
-  return selection.rule === "threshold" ? { rule: "threshold", least: selection.threshold } : undefined;
+function equalOf(rule: RouterSpec["weights"]["rule"]) {
+  return rule === "one" || rule === "one-over-share" ? rule : undefined;
 }
 
 /** base(n), what every token goes through: down · (act(gate · n) ⊙ (up · n)) · sigmoid(its own gate · n), or without gate. */

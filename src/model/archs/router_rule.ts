@@ -1,0 +1,79 @@
+import type { Pointwise } from "../../kernels/activation.ts";
+import type { RouterSpec } from "../plan.ts";
+import type { FileReader } from "./reader.ts";
+
+const FUNCTIONS: readonly Pointwise[] = [
+  "sigmoid",
+  "tanh",
+  "silu",
+  "relu",
+  "relu-squared",
+  "gelu",
+  "gelu-erf",
+];
+const WEIGHTS: readonly RouterSpec["weights"]["rule"][] = ["renormalise", "raw", "one", "one-over-share"];
+
+/**
+ * The router as its family has it, with what the file says otherwise: `router.rule`, its `router.top_p` or
+ * `router.threshold`, `router.any_k`, `router.weights`, `router.function` (which comes between the matrix and its bias) and
+ * `router.temperature`. No GGUF file has these keys: they are for what papers make of a family. SMoE-Dropout, EvoMoE,
+ * FactorLLM, dense-to-sparse gates.
+ */
+export function withRule(reader: FileReader, router: RouterSpec, experts: number): RouterSpec {
+  const weights = oneOf(reader, "router.weights", WEIGHTS);
+  const temperature = reader.number("router.temperature", 0) || undefined;
+  return {
+    ...router,
+    logits: { ...withFunction(reader, router.logits), ...(temperature && { temperature }) },
+    selection: selectionOf(reader, router, experts),
+    weights: weights ? { ...router.weights, rule: weights } : router.weights,
+  };
+}
+
+function withFunction(reader: FileReader, logits: RouterSpec["logits"]): RouterSpec["logits"] {
+  const of = oneOf(reader, "router.function", FUNCTIONS);
+  const [only, ...others] = logits.layers;
+  if (!of) return logits;
+  if (!only || others.length > 0)
+    throw reader.unsupported(`router.function ${of} of several matrices`, { of });
+  const { bias, ...matrix } = only;
+  return { ...logits, layers: [matrix], shape: { function: of, bias } };
+}
+
+function selectionOf(
+  reader: FileReader,
+  { input, selection }: RouterSpec,
+  experts: number,
+): RouterSpec["selection"] {
+  const rule = reader.text("router.rule");
+  const isFree = reader.flag("router.any_k", false);
+  if (rule === undefined && !isFree) return selection;
+  if (input === "given" || input === "draw") throw reader.unsupported(`router.rule beside experts ${input}`);
+  switch (rule) {
+    case undefined:
+    case "top-k":
+      if (selection.rule !== "top-k") throw reader.unsupported(`router.rule top-k beside ${selection.rule}`);
+      return isFree ? { ...selection, kMax: experts } : selection;
+    case "top-p":
+      return { rule, p: reader.number("router.top_p"), kMax: experts };
+    case "threshold":
+      return { rule, threshold: reader.number("router.threshold"), kMax: experts };
+    case "all":
+    case "expert-choice":
+    case "whole-sequence":
+      return { rule };
+    default:
+      throw reader.unsupported(`router.rule ${rule}`, { rule });
+  }
+}
+
+function oneOf<Name extends string>(
+  reader: FileReader,
+  key: string,
+  names: readonly Name[],
+): Name | undefined {
+  const given = reader.text(key);
+  const name = names.find((candidate) => candidate === given);
+  if (given === undefined || name !== undefined) return name;
+  throw reader.unsupported(`${key} ${given}`, { [key]: given });
+}
