@@ -6,7 +6,7 @@ const HALF_LIFE_TOKENS = 16;
 /** Misses per token; fewer are not marked any more. */
 const LEAST_MISS = 0.02;
 
-/** How busy one layer's experts have been lately. */
+/** How busy the experts of one block have been lately. */
 export interface LayerHeat {
   readonly layer: number;
   /** Recent uses, as a share of those of the busiest expert of the model: 0 to 1. */
@@ -69,9 +69,10 @@ function follow(
   for (const [i, count] of counts.entries()) trail[i] = (trail[i] ?? 0) * fade + count - (before?.[i] ?? 0);
 }
 
-/** One row for each layer, for those who do not see the map. */
+/** One row for each block with experts, for those who do not see the map. */
 export interface LayerSummary {
-  readonly layer: number;
+  /** The layer's number, and the block where it is not the usual one. */
+  readonly name: string;
   readonly uses: number;
   readonly misses: number;
   readonly used: number;
@@ -84,12 +85,12 @@ export interface LayerSummary {
 const BUSIEST = 3;
 
 export function summariseLayers({ sites }: ExpertActivity): LayerSummary[] {
-  return sites.map(({ layer, uses, misses, isResident }) => {
+  return sites.map(({ layer, block, uses, misses, isResident }) => {
     const total = sum(uses);
     const order = [...uses.keys()].filter((expert) => (uses[expert] ?? 0) > 0);
     order.sort((a, b) => (uses[b] ?? 0) - (uses[a] ?? 0));
     return {
-      layer,
+      name: block === "attention" ? `${layer}, attention` : String(layer),
       uses: total,
       misses: sum(misses),
       used: order.length,
@@ -107,7 +108,7 @@ export function describeActivity(activity: ExpertActivity): string {
   const experts = count((layer) => layer.experts);
   if (experts === 0) return "This model has no experts: every token uses all of it.";
   const resident = count((layer) => layer.resident);
-  const place = `${experts} experts in ${layers.length} layers, ${resident} of them in GPU memory.`;
+  const place = `${experts} experts in ${new Set(activity.sites.map(({ layer }) => layer)).size} layers, ${resident} of them in GPU memory.`;
   const uses = count((layer) => layer.uses);
   if (uses === 0) return `${place} None has been used since the model was loaded.`;
   const misses = count((layer) => layer.misses);

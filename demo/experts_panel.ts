@@ -146,7 +146,7 @@ export class ExpertsPanel {
       const busiest = layer.busiest
         .map(({ expert, share }) => `${expert} (${formatShare(share)})`)
         .join(", ");
-      const head = make("th", "", String(layer.layer));
+      const head = make("th", "", layer.name);
       head.scope = "row";
       const cells = [
         busiest || "–",
@@ -161,7 +161,7 @@ export class ExpertsPanel {
 }
 
 const HINTS: Readonly<Record<View, string>> = {
-  flat: "Rows are layers, columns are experts. Point at a cell, or move over them with the arrow keys. Watching slows the model down; Off does not watch.",
+  flat: "Rows are layers, two where a layer also attends with experts; columns are experts. Point at a cell, or move over them with the arrow keys. Watching slows the model down; Off does not watch.",
   space:
     "Depth is the layer, width the expert, height recent use. Drag or use the arrow keys to turn, + and − to come nearer. Drawn on a device of this page’s own: the engine’s is in its worker.",
   off: "",
@@ -171,7 +171,8 @@ function describeCell(site: ExpertActivity["sites"][number], expert: number): st
   const where = site.isResident[expert] ? "in GPU memory" : "not in GPU memory";
   const place = site.pageless.includes(expert) ? "without weights" : where;
   const [uses, misses] = [site.uses[expert] ?? 0, site.misses[expert] ?? 0];
-  return `Layer ${site.layer}, expert ${expert}: ${uses} uses, ${misses} waited for, ${place}`;
+  const name = site.block === "attention" ? "attention expert" : "expert";
+  return `Layer ${site.layer}, ${name} ${expert}: ${uses} uses, ${misses} waited for, ${place}`;
 }
 
 /** From the legend, which so cannot say anything else than the map. */

@@ -1,6 +1,7 @@
 // out[t, h, :] = Σ_p softmax_p(score(q[t, h]·k[p, kv(h)])) · v[p, kv(h)],  earliest(position + t) ≤ p ≤ position + t
 //   score(s) = s · SCALE, or CAP · tanh(s · SCALE / CAP) where CAPPED
 //   earliest(i) = 0; i − WINDOW + 1 where SLIDING; the largest multiple of WINDOW up to i where CHUNKED
+// The heads of a token are SETS sets, one behind the other, of which each has the same number for every kv head.
 // Where SINKS, a head's sink is one more score, as it is, that weighs nothing but takes its share.
 //
 // Grid: (KV_HEADS, tokens / TILE). A workgroup owns the QUERIES = TILE · GROUP queries that share a kv head,
@@ -10,16 +11,17 @@
 // UNROLL: as matmul.
 // Edges: positions a query does not see weigh 0, also where that is a whole step of the walk; every query has at
 // least its own position, so no sum is empty.
-@group(0) @binding(0) var<storage, read> q: array<vec4f>;            // [tokens, KV_HEADS, GROUP, HEAD / 4]
+@group(0) @binding(0) var<storage, read> q: array<vec4f>;            // [tokens, SETS, KV_HEADS, GROUP / SETS, HEAD / 4]
 @group(0) @binding(1) var<storage, read> keys: array<vec4f>;         // [KV_HEADS, HEAD / 4, CONTEXT]
 @group(0) @binding(2) var<storage, read> values: array<vec4f>;       // [KV_HEADS, CONTEXT, VALUE / 4]
-@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;    // [tokens, KV_HEADS, GROUP, VALUE / 4]
+@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;    // [tokens, SETS, KV_HEADS, GROUP / SETS, VALUE / 4]
 @group(0) @binding(4) var<storage, read> sinks: array<vec4f>;        // the page; [KV_HEADS, GROUP] from vector SINK_BASE
 
 const QUARTER = HEAD / 4u;
 const VALUE_QUARTER = VALUE / 4u;
 const VECTORS = (VALUE_QUARTER + LANES - 1u) / LANES;
 const QUERIES = TILE * GROUP;
+const TOGETHER = GROUP / SETS;
 const LOWEST = -3.0e38;
 
 @compute @workgroup_size(LANES)
@@ -83,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
 // Of query i, among the rows of q and out.
 fn row_of(kv: u32, first: u32, i: u32) -> u32 {
-  return ((first + i / GROUP) * KV_HEADS + kv) * GROUP + i % GROUP;
+  return ((first * SETS + i / TOGETHER) * KV_HEADS + kv) * TOGETHER + i % TOGETHER;
 }
 
 // The first position that a query at this one sees.

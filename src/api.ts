@@ -221,9 +221,11 @@ export interface ExpertActivity {
   readonly sites: readonly SiteActivity[];
 }
 
-/** The experts of one layer; each list is by expert. */
+/** The experts of one block; each list is by expert. */
 export interface SiteActivity {
   readonly layer: number;
+  /** What they are part of: a layer may have experts in both. */
+  readonly block: "attention" | "feed-forward";
   /** Times a token was routed to it. */
   readonly uses: readonly number[];
   /** Times a token had to wait for it. */
@@ -257,9 +259,18 @@ export interface RoutingRange {
 /** How one layer chooses experts. */
 export interface LayerRouting {
   readonly layer: number;
+  /** Whose experts: a layer may have some in both, of which each has an entry. */
+  readonly block: "attention" | "feed-forward";
   readonly experts: number;
   /** The model's. */
-  readonly rule: "top-k" | "top-p" | "threshold" | "group-limited" | "all" | "expert-choice";
+  readonly rule:
+    | "top-k"
+    | "top-p"
+    | "threshold"
+    | "group-limited"
+    | "all"
+    | "expert-choice"
+    | "whole-sequence";
   /** What holds from the next token on. */
   readonly numbers: RoutingNumbers;
   /** The model's own. */

@@ -32,7 +32,7 @@ import {
   prepare,
   rememberLearned,
 } from "./model/load.ts";
-import { moeLayers, seriesOf } from "./model/plan.ts";
+import { moeLayers, type SitePlace, seriesOf } from "./model/plan.ts";
 import { planRoutes } from "./model/route_request.ts";
 import { requireToken } from "./model/runner.ts";
 import type { InstallForm } from "./quant/install.ts";
@@ -226,11 +226,11 @@ export class Engine implements EngineService {
   async experts(): Promise<ExpertActivity> {
     if (!this.#model) throw noModel();
     const { plan, pager } = this.#model;
-    const layers = moeLayers(plan).map(({ layer }) => layer);
+    const places = moeLayers(plan).map(({ layer, block }) => ({ layer, block }));
     const { activity, stream } = pager;
     const sites = activity.ask().map((counts, site) => ({
       ...counts,
-      layer: layers[site] ?? site,
+      ...(places[site] as SitePlace),
       isResident: counts.uses.map((_, expert) => stream.isThere(site, expert)),
       pageless: [...counts.uses.keys()].filter((expert) => !stream.hasPage(site, expert)),
     }));

@@ -1,5 +1,6 @@
 import gelu from "../../shaders/lib/activation_gelu.wgsl?raw";
 import geluErf from "../../shaders/lib/activation_gelu_erf.wgsl?raw";
+import linear from "../../shaders/lib/activation_linear.wgsl?raw";
 import relu from "../../shaders/lib/activation_relu.wgsl?raw";
 import reluSquared from "../../shaders/lib/activation_relu_squared.wgsl?raw";
 import sigmoid from "../../shaders/lib/activation_sigmoid.wgsl?raw";
@@ -13,7 +14,7 @@ import type { Constants } from "../gpu/compose.ts";
  * What a gate g and an up u become:
  *
  * - `silu`, `gelu` (by tanh, as ggml's), `gelu-erf` (g · Φ(g), without approximation), `relu`, `relu-squared`, `sigmoid`,
- *   `tanh`: f(g) · u
+ *   `tanh`, `linear` (g itself): f(g) · u
  * - `swiglu-oai` (gpt-oss): a · σ(alpha · a) · (b + 1), a = min(g, limit), b = u cut off at ± limit
  */
 export type Activation =
@@ -24,6 +25,7 @@ export type Activation =
   | "relu-squared"
   | "sigmoid"
   | "tanh"
+  | "linear"
   | "swiglu-oai";
 
 /** Of those, functions of g alone where u is 1. */
@@ -46,6 +48,7 @@ const snippets: Record<Activation, readonly string[]> = {
   "relu-squared": [reluSquared],
   sigmoid: [sigmoid],
   tanh: [safeTanh, tanh],
+  linear: [linear],
   "swiglu-oai": [swigluOai],
 };
 

@@ -15,6 +15,8 @@ export interface AttentionWindow {
 export interface AttentionArgs extends Stoppable {
   readonly heads: number;
   readonly kvHeads: number;
+  /** Sets of heads, one behind the other, that share all kv heads; 1 if absent. Not with `sinks`. */
+  readonly sets?: number | undefined;
   /** Of q and keys, a multiple of 4. */
   readonly headSize: number;
   /** Of values and out, a multiple of 4; that of the keys if absent. */
@@ -43,7 +45,7 @@ export interface AttentionArgs extends Stoppable {
 export function attention(gpu: Gpu, args: AttentionArgs): Step {
   const { lanes, snippet, enable } = reduction(gpu, 32);
   const { heads, kvHeads, headSize, valueSize = headSize, tile, q, keys, values, out } = args;
-  const { softcap, window, sinks } = args;
+  const { softcap, window, sinks, sets = 1 } = args;
   const group = heads / kvHeads;
   return makeStep(gpu, {
     label: "attention",
@@ -54,6 +56,7 @@ export function attention(gpu: Gpu, args: AttentionArgs): Step {
       SHARED: tile * group,
       KV_HEADS: kvHeads,
       GROUP: group,
+      SETS: sets,
       HEAD: headSize,
       VALUE: valueSize,
       CONTEXT: args.context,

@@ -5,10 +5,11 @@ import { embed_series } from "../kernels/embed_series.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { type Build, normArgs, normalise } from "./blocks/build.ts";
-import { type EarlyPlace, type FeedForwardSteps, feedForward } from "./blocks/feed_forward.ts";
+import { expertAttention } from "./blocks/expert_attention_site.ts";
+import { type BlockSteps, type EarlyPlace, feedForward } from "./blocks/feed_forward.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import { nextGates } from "./next_gates.ts";
-import { type ModelPlan, outputLinears, tokenReader } from "./plan.ts";
+import { type Block, type ModelPlan, moeOf, outputLinears, tokenReader } from "./plan.ts";
 import type { State, StateSizes } from "./state.ts";
 import type { Weights } from "./weights.ts";
 
@@ -133,7 +134,7 @@ function addLayers(build: Build, steps: Step[]): SiteSteps[] {
   return sites;
 }
 
-type Part = FeedForwardSteps;
+type Part = BlockSteps;
 
 /** What a router makes of the tokens, if one reads them with blocks of its own. */
 function readTokens(build: Build): Step[] {
@@ -164,11 +165,13 @@ function readTokens(build: Build): Step[] {
 function partsOf(build: Build): Part[][] {
   let site = 0;
   return build.plan.layers.map(({ blocks }) =>
-    blocks.map((block) => {
-      if (block.kind !== "feed-forward") {
-        return { early: [], before: mixerOf(block).steps(build, block), experts: [], after: [] };
-      }
-      return feedForward(build, block, block.moe ? site++ : site);
-    }),
+    blocks.map((block) => blockSteps(build, block, moeOf(block) ? site++ : site)),
   );
+}
+
+function blockSteps(build: Build, block: Block, site: number): BlockSteps {
+  if (block.kind === "feed-forward") return feedForward(build, block, site);
+  const before = mixerOf(block).steps(build, block);
+  if (block.kind === "expert-attention") return { early: [], ...expertAttention(build, block, before, site) };
+  return { before, early: [], experts: [], after: [] };
 }

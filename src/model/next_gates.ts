@@ -23,8 +23,9 @@ export function canAskEarly(plan: ModelPlan): boolean {
     ({ moe: { router }, momentum }) =>
       !router.logits.between &&
       !router.logits.tree &&
+      !router.logits.cosine &&
       !router.state &&
-      (router.input === "block" || router.input === "before-attention") &&
+      ["block", "before-attention", "beside-attention"].includes(router.input) &&
       !momentum?.isPostNorm,
   );
 }
@@ -42,7 +43,7 @@ export function nextGates(
   const cols = plan.width;
   const [first] = blocks;
   if (first === undefined || state.gates.length === 0) return { setup: [], at: () => [] };
-  const isNormed = first.moe.router.input === "block";
+  const isNormed = first.moe.router.input !== "before-attention";
   const { epsilon } = first.norm;
   const kind = isNormed ? first.norm.kind : "none";
   const setup = state.gates.flatMap(({ gates, firstSite, sites }) =>

@@ -13,6 +13,7 @@ import {
   type Linear,
   type ModelPlan,
   moeLayers,
+  moeOf,
   type NormSpec,
   outputLinears,
   recurrentCells,
@@ -62,13 +63,15 @@ export function planPages(plan: ModelPlan): ModelPages {
   plan.layers.forEach(({ blocks }, l) => {
     denseGroups.push(denseGroup(`layer ${l}`, blocks.flatMap(blockUnits)));
     for (const block of blocks) {
-      if (block.kind !== "feed-forward" || !block.moe) continue;
-      const { table, experts } = block.moe;
+      const moe = moeOf(block);
+      if (!moe) continue;
+      const { table, experts } = moe;
+      const kind = block.kind === "feed-forward" ? "expert" : "attention expert";
       const site = new Array<PagePlan | undefined>(experts).fill(undefined);
       for (const { first, count, spec } of table) {
         if (expertLinears(spec).length === 0) continue;
         for (let i = 0; i < count; i++)
-          site[first + i] = add(`layer ${l} expert ${first + i}`, expertParts(spec, i, count));
+          site[first + i] = add(`layer ${l} ${kind} ${first + i}`, expertParts(spec, i, count));
       }
       sites.push(site);
     }
@@ -116,25 +119,27 @@ function normVectors(norm: NormSpec | undefined): (TensorInfo | undefined)[] {
 function blockUnits(block: Block): Unit[] {
   const isOwn = block.kind !== "feed-forward" || !block.parallel;
   const norms = [isOwn ? block.norm : undefined, block.postNorm].map((norm) => vectorUnit(normVectors(norm)));
+  const moe = moeOf(block);
+  const { layers = [], previous, selectionBias, shape, cosine, tree } = moe?.router.logits ?? {};
+  const routers = [...(moe?.router.input === "token" ? [] : layers), ...(previous ? [previous] : [])];
+  const routing = [
+    selectionBias,
+    shape?.bias,
+    tree?.permutations,
+    moe?.bias,
+    cosine?.centroids,
+    cosine?.temperature?.tensor,
+  ];
   if (block.kind === "feed-forward") {
-    const { router } = block.moe ?? {};
-    const { layers: own = [], selectionBias, shape, previous, tree } = router?.logits ?? {};
-    const layers = router?.input === "token" ? [] : own;
-    const constants = block.moe ? constantExperts(block.moe) : [];
-    const linears = [
-      ...[...layers, ...(previous ? [previous] : [])],
-      ...constants.map(({ gate }) => gate),
-      ...baseLinears(block),
-    ];
+    const constants = moe ? constantExperts(moe) : [];
+    const linears = [...routers, ...constants.map(({ gate }) => gate), ...baseLinears(block)];
     // Constants in one unit, since one binding reads them.
-    const vectors = [
-      ...[selectionBias, shape?.bias, tree?.permutations, block.moe?.bias],
-      ...constants.map(({ vector }) => vector),
-    ];
+    const vectors = [...routing, ...constants.map(({ vector }) => vector)];
     return [...norms, vectorUnit(vectors), ...linears.map(linearUnit)];
   }
   const mixer = mixerOf(block);
-  return [...norms, vectorUnit(mixer.vectors(block)), ...mixer.linears(block).map(linearUnit)];
+  const linears = [...mixer.linears(block), ...routers];
+  return [...norms, vectorUnit([...mixer.vectors(block), ...routing]), ...linears.map(linearUnit)];
 }
 
 /** What routers of several layers have in common, each once. */

@@ -62,6 +62,7 @@ export interface LayerPlan {
 export type Block = MixerBlock | FeedForwardBlock;
 export type MixerBlock =
   | AttentionBlock
+  | ExpertAttentionBlock
   | LatentAttentionBlock
   | ShortConvolutionBlock
   | DeltaNetBlock
@@ -122,6 +123,10 @@ export interface AttentionBlock extends Branch {
   readonly kvHeads: number;
   readonly keySize: number;
   readonly valueSize: number;
+  /**
+   * A soft mixture (BAM): the heads are those of several experts, one expert behind the other, and so are their matrices.
+   */
+  readonly mixture?: MixtureSpec | undefined;
   /** [heads · keySize, width]; where it holds the gate too, each head's query is followed by the head's gate. */
   readonly q: Linear;
   readonly k: Linear;
@@ -149,6 +154,31 @@ export interface AttentionBlock extends Branch {
   readonly window?: WindowSpec | undefined;
   /** [heads], a logit per head that takes part in the softmax and adds nothing. */
   readonly sinks?: TensorInfo | undefined;
+}
+
+/** What all experts give is added up, with softmax(gate · n) for weights. */
+export interface MixtureSpec {
+  readonly experts: number;
+  /** [experts, width] */
+  readonly gate: Linear;
+  /** All experts attend to the same `kvHeads`; else each has its share of them to itself. */
+  readonly sharesKeys: boolean;
+}
+
+/**
+ * Attention whose queries and outputs are experts (ModuleFormer): each chosen one asks with heads of its own, over keys
+ * and values that all share. Positions are not told; weights of keys break a stick, the newest first.
+ */
+export interface ExpertAttentionBlock extends Branch {
+  readonly kind: "expert-attention";
+  /** Of each expert, and of the keys and values. */
+  readonly heads: number;
+  readonly headSize: number;
+  /** [heads · headSize, width] each; absent: what the block reads is its own key and value, of one head. */
+  readonly keyValue?: { readonly k: Linear; readonly v: Linear } | undefined;
+  /** Multiplies q·k. */
+  readonly scale: number;
+  readonly moe: MoeSpec;
 }
 
 export interface WindowSpec {
@@ -319,7 +349,8 @@ export type ExpertSpec =
       readonly up: ExpertLinear;
       readonly scale: number;
     }
-  | { readonly kind: "attention"; readonly tensors: Readonly<Record<string, TensorInfo>> };
+  | { readonly kind: "dense-slice"; readonly rows: readonly [first: number, end: number] }
+  | { readonly kind: "attention"; readonly q: ExpertLinear; readonly output: ExpertLinear };
 
 /** Experts `first` to `first + count − 1` of a site are of one kind. */
 export interface ExpertTable {
@@ -366,12 +397,25 @@ export interface TreeSpec {
   readonly permutations?: TensorInfo | undefined;
 }
 
+/** factor · e^temperature · cos(z, centroid), of each expert. */
+export interface CosineSpec {
+  /** [experts, length of z] */
+  readonly centroids: TensorInfo;
+  readonly factor: number;
+  /** [1]; no more than `most` counts of it. */
+  readonly temperature?: { readonly tensor: TensorInfo; readonly most?: number | undefined } | undefined;
+  /** Lengths below this count as this. */
+  readonly least: number;
+}
+
 /** Where gate logits come from and how they become a RouteSet. */
 export interface RouterSpec {
   readonly input: /** What the experts read. */
     | "block"
     /** The residual stream as it is before the attention of its layer, without a norm. */
     | "before-attention"
+    /** What the experts read, which stand beside the attention of their layer: known before it runs. */
+    | "beside-attention"
     /** What the experts of the site before read. */
     | "previous-layer"
     /** The tokens alone, see `reader`: one router and one route for all such sites. */
@@ -396,7 +440,9 @@ export interface RouterSpec {
      */
     readonly layers: readonly Linear[];
     readonly between?: Pointwise | RecurrentCell | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "cosine" | "tree";
+    /** Applied behind them: how near it lies to each expert. */
+    readonly cosine?: CosineSpec | undefined;
+    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree";
     /** Of gate `tree`, whose layers are those of the inner nodes and of the leaves. */
     readonly tree?: TreeSpec | undefined;
     /** What becomes of the logits before the gate: f(l) + bias, bias [experts]. */
@@ -427,7 +473,14 @@ export interface RouterSpec {
         /** A group is as good as its best expert, or as its best two together. */
         readonly by: "best" | "best-two";
       }
-    | { readonly rule: "all" | "expert-choice" };
+    | {
+        readonly rule:
+          | "all"
+          /** Each expert takes the tokens that it is best for. */
+          | "expert-choice"
+          /** The same experts for all tokens, by the whole sequence (Union of Experts). */
+          | "whole-sequence";
+      };
   readonly weights: {
     /** One over the share of the experts that is chosen: N / k. */
     readonly rule: "renormalise" | "raw" | "one" | "one-over-share";
@@ -449,12 +502,20 @@ export function maxRoutes({ selection }: RouterSpec, experts: number): number {
   return experts;
 }
 
-/** The MoE sites of a plan in the order they run, each with the number of its layer. */
-export function moeLayers({ layers }: ModelPlan): { readonly layer: number; readonly moe: MoeSpec }[] {
+/** Where a site is. */
+export interface SitePlace {
+  readonly layer: number;
+  readonly block: "attention" | "feed-forward";
+}
+
+/** The MoE sites of a plan in the order they run, each with its place. */
+export function moeLayers({ layers }: ModelPlan): (SitePlace & { readonly moe: MoeSpec })[] {
   return layers.flatMap(({ blocks }, layer) =>
-    blocks.flatMap((block) =>
-      block.kind === "feed-forward" && block.moe ? [{ layer, moe: block.moe }] : [],
-    ),
+    blocks.flatMap((block) => {
+      const moe = moeOf(block);
+      const kind = block.kind === "feed-forward" ? block.kind : "attention";
+      return moe ? [{ layer, block: kind, moe } as const] : [];
+    }),
   );
 }
 
@@ -490,9 +551,17 @@ export function ropeSpecs(plan: ModelPlan): RopeSpec[] {
 /** The recurrent cells of a plan's routers, each once. */
 export function recurrentCells({ layers }: ModelPlan): RecurrentCell[] {
   const cells = layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) => (block.kind === "feed-forward" && block.moe ? cellOf(block.moe) : [])),
+    blocks.flatMap((block) => {
+      const moe = moeOf(block);
+      return moe ? cellOf(moe) : [];
+    }),
   );
   return [...new Set(cells)];
+}
+
+/** A block's site, if it has one. */
+export function moeOf(block: Block): MoeSpec | undefined {
+  return "moe" in block ? block.moe : undefined;
 }
 
 /** The cell of a site's router; none in most. */
@@ -516,6 +585,7 @@ export function carriesLogits({ layers }: ModelPlan): boolean {
 /** Matrices in the page of an expert, in the order they are used; an expert without any has no page. */
 export function expertLinears(spec: ExpertSpec): ExpertLinear[] {
   if (spec.kind === "gated") return [spec.gate, spec.up, spec.down];
+  if (spec.kind === "attention") return [spec.q, spec.output];
   return spec.kind === "two-matrix" ? [spec.up, spec.down] : [];
 }
 

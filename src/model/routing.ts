@@ -1,7 +1,7 @@
 import type { LayerRouting, RoutingChange, RoutingNumbers, RoutingRange } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 import { rowHead } from "../kernels/route.ts";
-import { type ModelPlan, type MoeSpec, maxRoutes, moeLayers } from "./plan.ts";
+import { type ModelPlan, type MoeSpec, maxRoutes, moeLayers, type SitePlace } from "./plan.ts";
 
 /** Beyond it a temperature's inverse, or a logit times it, leaves the range of f32. */
 const EXTREME_TEMPERATURE = 1e6;
@@ -20,7 +20,7 @@ export class Routing {
   #key = "";
 
   constructor(plan: ModelPlan) {
-    this.#own = moeLayers(plan).map(({ layer, moe }) => describe(moe, layer));
+    this.#own = moeLayers(plan).map(({ moe, ...place }) => describe(moe, place));
     this.#now = this.#own.map(({ own }) => own);
   }
 
@@ -82,7 +82,7 @@ function isSame(a: RoutingNumbers, b: RoutingNumbers): boolean {
   return a.k === b.k && a.p === b.p && a.threshold === b.threshold && a.temperature === b.temperature;
 }
 
-function describe(site: MoeSpec, layer: number): LayerRouting {
+function describe(site: MoeSpec, { layer, block }: SitePlace): LayerRouting {
   const { input, selection, logits, weights } = site.router;
   const most = maxRoutes(site.router, site.experts);
   const own = {
@@ -104,7 +104,7 @@ function describe(site: MoeSpec, layer: number): LayerRouting {
   };
   const isDecided = input === "given" || input === "draw";
   return {
-    layer,
+    ...{ layer, block },
     experts: site.experts,
     rule: selection.rule,
     numbers: own,

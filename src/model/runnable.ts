@@ -14,6 +14,7 @@ import {
   type ModelPlan,
   type MoeSpec,
   moeLayers,
+  moeOf,
   type NormSpec,
   outputLinears,
   type ProductKeyBlock,
@@ -41,7 +42,12 @@ export function requireRunnable(plan: ModelPlan): void {
   if (plan.positions) needLinear(plan.positions, need);
   for (const linear of outputLinears(plan)) needLinear(linear, need);
   needNorm(plan.finalNorm, need);
-  for (const { blocks } of plan.layers) for (const block of blocks) needBlock(block, need);
+  for (const { blocks } of plan.layers) {
+    for (const block of blocks) needBlock(block, need);
+    const sites = blocks.map(moeOf).filter((moe) => moe !== undefined);
+    const isEarly = sites.some(({ router }) => EARLY.includes(router.input));
+    need(!isEarly || sites.length === 1, "routes known early beside other experts of the layer");
+  }
   needKeyWeights(plan, need);
   need(recurrentCells(plan).length <= 1, "routers of several recurrent cells");
   needTogether(plan, need);
@@ -96,6 +102,10 @@ function needBlock(block: Block, need: Need): void {
   for (const vector of mixerOf(block).vectors(block)) needFloats(vector, need);
   if ("scale" in block) requireFinite("attention.scale", block.scale);
   if (block.kind === "attention") needAttention(block, need);
+  if (block.kind === "expert-attention") {
+    needHeads([block.headSize], need);
+    needMoe(block.moe, need);
+  }
   if (block.kind === "product-key") needProductKeys(block, need);
   if (block.kind === "short-convolution" || block.kind === "delta-net") {
     const taps = block.kernel.shape.at(-1) ?? 0;
@@ -154,9 +164,10 @@ function requireFinite(what: string, value: number): void {
 }
 
 function needAttention(
-  { heads, kvHeads, keySize, valueSize, qNorm, kNorm }: AttentionBlock,
+  { heads, kvHeads, keySize, valueSize, qNorm, kNorm, mixture, sinks, gate }: AttentionBlock,
   need: Need,
 ): void {
+  need(!mixture || !(sinks || gate), "a mixture of attention with sinks or gates");
   if (heads % kvHeads !== 0) {
     throw new SluiceError("bad-model-file", `${heads} heads cannot share ${kvHeads} key-value heads`, {
       remedy: "Download or convert the file again.",
@@ -178,14 +189,18 @@ function needFeedForward({ base, moe, mix }: FeedForwardBlock, need: Need): void
 }
 
 const INPUTS: readonly string[] = [
-  ...["block", "before-attention", "previous-layer", "token", "task", "given", "draw"],
+  ...["block", "before-attention", "beside-attention", "previous-layer", "token", "task", "given", "draw"],
 ];
+/** Routes that are resolved before the layer's other blocks run. */
+const EARLY: readonly string[] = ["before-attention", "beside-attention"];
 const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus", "tree"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
 
 const REASONS: Readonly<Record<string, string>> = {
   "expert-choice":
     " (an expert takes the tokens that suit it best, later ones too: exact in encoders, not where text is continued)",
+  "whole-sequence":
+    " (experts are chosen by all tokens together, later ones too: exact in encoders, not where text is continued)",
 };
 
 function needMoe(moe: MoeSpec, need: Need): void {
@@ -215,7 +230,13 @@ function needMoe(moe: MoeSpec, need: Need): void {
     "experts dropped by another rule than softmax top-k, renormalised",
   );
   for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
-  for (const vector of [logits.selectionBias, logits.shape?.bias, bias]) if (vector) needFloats(vector, need);
+  const { cosine } = logits;
+  need(!cosine || logits.layers.length === 1, "cosines behind a router of two layers");
+  const vectors = [
+    ...[logits.selectionBias, logits.shape?.bias, bias],
+    ...[cosine?.centroids, cosine?.temperature?.tensor],
+  ];
+  for (const vector of vectors) if (vector) needFloats(vector, need);
   need(pagedTable(moe).length === 1, "experts of several kinds with pages, or none with a page");
   for (const { spec } of table) needExpertOfSite(spec, need);
   const hasPageless = table.length > 1;

@@ -11,6 +11,7 @@ import {
   carriesLogits,
   cellSize,
   constantExperts,
+  type ExpertAttentionBlock,
   type ExpertSpec,
   type FeedForwardBlock,
   type MixerBlock,
@@ -150,8 +151,8 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
   };
   const scratch = (of: keyof Scratch) =>
     Math.max(
-      products[of],
-      most(mixers, (block) => mixerOf(block).scratch(block)[of]),
+      products[of] ?? 0,
+      most(mixers, (block) => mixerOf(block).scratch(block)[of] ?? 0),
     );
   const blocks = moeBlocks(plan);
   const hasPostNorms =
@@ -215,7 +216,7 @@ export function allocateState(gpu: Gpu, plan: ModelPlan, sizes: StateSizes): Sta
     pairs: floats("pairs", routes),
     gateUp: floats("gate and up", 2 * base + 1),
     hidden: floats("hidden", hidden),
-    expertRows: floats("expert rows", routes * plan.width),
+    expertRows: floats("expert rows", Math.max(routes * plan.width, scratch("given"))),
     logits: gpu.buffer("logits", 4 * align(plan.vocabulary, 4), storage),
     guesses: gpu.buffer("guesses", guessSources(plan, sizes) * guessStride(plan, sizes), storage),
     gates: sizes.lookahead > 0 ? allocateGates(gpu, plan) : [],
@@ -307,18 +308,21 @@ export function moeSites(plan: ModelPlan): MoeSpec[] {
 }
 
 /** The blocks of MoE sites in the order they run. */
-export function moeBlocks(plan: ModelPlan): (FeedForwardBlock & { moe: MoeSpec })[] {
+export function moeBlocks(plan: ModelPlan): ((
+  | FeedForwardBlock
+  | (ExpertAttentionBlock & { readonly momentum?: undefined; readonly mix?: undefined })
+) & {
+  readonly moe: MoeSpec;
+})[] {
   return plan.layers.flatMap(({ blocks }) =>
-    blocks.flatMap((block) =>
-      block.kind === "feed-forward" && block.moe ? [{ ...block, moe: block.moe }] : [],
-    ),
+    blocks.flatMap((block) => ("moe" in block && block.moe ? [{ ...block, moe: block.moe }] : [])),
   );
 }
 
-/** Of a router of two layers, what lies between them; of trees, what their nodes and leaves give. */
-function routerRows({ logits: { layers, between, tree } }: RouterSpec): number {
+/** Of a router of two layers, or of one and cosines, what lies between them; of trees, what their nodes and leaves give. */
+function routerRows({ logits: { layers, between, tree, cosine } }: RouterSpec): number {
   if (tree) return layers.reduce((sum, { weight }) => sum + (weight.shape.at(-2) ?? 0), 0);
-  return typeof between === "string" ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
+  return typeof between === "string" || cosine ? (layers[0]?.weight.shape.at(-2) ?? 0) : 0;
 }
 
 /** Its logits are there while the site before runs. */
@@ -341,5 +345,6 @@ function hiddenSize({ table }: MoeSpec): number {
 }
 
 function rowsUp(spec: ExpertSpec): number {
-  return "up" in spec ? (spec.up.weight.shape.at(-2) ?? 1) : 1;
+  const first = "up" in spec ? spec.up : "q" in spec ? spec.q : undefined;
+  return first?.weight.shape.at(-2) ?? 1;
 }

@@ -5,7 +5,16 @@ import type { ExpertActivity } from "../../src/index.ts";
 function activity(tokens: number, uses: number[], misses = uses.map(() => 0)): ExpertActivity {
   return {
     tokens,
-    sites: [{ layer: 3, uses, misses, isResident: uses.map((_, i) => i !== 2), pageless: [] }],
+    sites: [
+      {
+        layer: 3,
+        block: "feed-forward",
+        uses,
+        misses,
+        isResident: uses.map((_, i) => i !== 2),
+        pageless: [],
+      },
+    ],
   };
 }
 
@@ -36,7 +45,7 @@ test("nothing used, no heat", () => {
 test("a layer in words and numbers", () => {
   expect(summariseLayers(activity(8, [2, 0, 6], [0, 0, 1]))).toEqual([
     {
-      layer: 3,
+      name: "3",
       uses: 8,
       misses: 1,
       used: 2,
@@ -57,4 +66,12 @@ test("the map in words", () => {
     "3 experts in 1 layers, 2 of them in GPU memory. 8 tokens used 2 of them; none was missing.",
   );
   expect(describeActivity(activity(8, [2, 0, 6], [0, 0, 2]))).toContain("25 % of the uses had to wait");
+});
+
+test("two blocks of a layer are told apart, and are one layer", () => {
+  const [site] = activity(2, [1, 1, 0]).sites;
+  if (!site) throw new Error("no site");
+  const both: ExpertActivity = { tokens: 2, sites: [{ ...site, block: "attention" }, site] };
+  expect(summariseLayers(both).map(({ name }) => name)).toEqual(["3, attention", "3"]);
+  expect(describeActivity(both)).toContain("6 experts in 1 layers, 4 of them in GPU memory.");
 });

@@ -5,6 +5,7 @@ import type { Step } from "../../src/gpu/program.ts";
 import { adjust_logits } from "../../src/kernels/adjust_logits.ts";
 import { attention } from "../../src/kernels/attention.ts";
 import { combine } from "../../src/kernels/combine.ts";
+import { cosine_gate } from "../../src/kernels/cosine_gate.ts";
 import { delta_net } from "../../src/kernels/delta_net.ts";
 import { delta_net_norm } from "../../src/kernels/delta_net_norm.ts";
 import { embed } from "../../src/kernels/embed.ts";
@@ -35,6 +36,8 @@ import { ABSENT, DAMAGED } from "../../src/kernels/route.ts";
 import { sample } from "../../src/kernels/sample.ts";
 import { short_convolution } from "../../src/kernels/short_convolution.ts";
 import { small_matmul } from "../../src/kernels/small_matmul.ts";
+import { soft_mixture } from "../../src/kernels/soft_mixture.ts";
+import { stick_breaking_attention } from "../../src/kernels/stick_breaking_attention.ts";
 import { task_input } from "../../src/kernels/task_input.ts";
 import { tree_gate } from "../../src/kernels/tree_gate.ts";
 import { downloadWords, guarded, onGpu, poisoned, runSteps, storage } from "../support/gpu.ts";
@@ -179,6 +182,31 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
     ];
     const shape = { heads: 2, kvHeads: 1, headSize: 32, context: 8, scale: 0.2, tile: 2 };
     return { steps: [attention(gpu, { ...shape, q, keys, values, out, fault })], outputs: [out] };
+  },
+  stick_breaking_attention: (gpu, fault) => {
+    const out = poisoned(gpu, "out", TOKENS * TOP_K * 64);
+    const [q, keys, values] = [
+      floats(gpu, "q", 4 * TOP_K * 64),
+      floats(gpu, "keys", 8 * 64),
+      floats(gpu, "values", 8 * 64),
+    ];
+    const { routes } = pairArgs(gpu, routesOf(), EXPERTS, undefined);
+    const shape = { heads: 2, headSize: 32, topK: TOP_K, context: 8, scale: 0.2, tile: 2 };
+    const args = { ...shape, q, keys, values, routes, out, fault };
+    return { steps: [stick_breaking_attention(gpu, args)], outputs: [out] };
+  },
+  soft_mixture: (gpu, fault) => {
+    const x = guarded(gpu, "x", normals(seeded(4), TOKENS * COLS));
+    const rows = floats(gpu, "rows", TOKENS * EXPERTS * COLS);
+    const logits = { buffer: floats(gpu, "logits", TOKENS * EXPERTS), row: EXPERTS, first: 0 };
+    const args = { experts: EXPERTS, cols: COLS, logits, rows, x, fault };
+    return { steps: [soft_mixture(gpu, args)], outputs: [x] };
+  },
+  cosine_gate: (gpu, fault) => {
+    const logits = poisoned(gpu, "logits", TOKENS * EXPERTS);
+    const [z, centroids] = [floats(gpu, "z", TOKENS * 32), vector(gpu, EXPERTS * 32)];
+    const args = { experts: EXPERTS, cols: 32, factor: 1, least: 0, z, centroids, logits, fault };
+    return { steps: [cosine_gate(gpu, args)], outputs: [logits] };
   },
   gate_heads: (gpu, fault) => {
     const attended = guarded(gpu, "attended", normals(seeded(5), TOKENS * 64));

@@ -10,10 +10,12 @@ import type {
   AttentionBlock,
   Block,
   DeltaNetBlock,
+  ExpertAttentionBlock,
   ExpertSpec,
   FeedForwardBlock,
   LatentAttentionBlock,
   Linear,
+  MixtureSpec,
   ModelPlan,
   NormSpec,
   RopeSpec,
@@ -762,6 +764,7 @@ class Soundness {
     else if (block.kind === "latent-attention") this.#latent(block);
     else if (block.kind === "delta-net") this.#deltaNet(block);
     else if (block.kind === "feed-forward") this.#feedForward(block);
+    else if (block.kind === "expert-attention") this.#expertAttention(block);
     else if (block.kind === "short-convolution") {
       const tokens = block.kernel.shape[1] ?? 0;
       this.#whole({ tokens }, 2);
@@ -769,6 +772,13 @@ class Soundness {
       this.#linear(block.input, 3 * this.#width, this.#width);
       this.#linear(block.output, this.#width, this.#width);
     }
+  }
+
+  #expertAttention({ heads, headSize, keyValue }: ExpertAttentionBlock): void {
+    this.#whole({ heads, headSize, of4: headSize / 4 });
+    this.#must(keyValue !== undefined || heads * headSize === this.#width, "no keys");
+    if (keyValue) this.#linear(keyValue.k, heads * headSize, this.#width);
+    if (keyValue) this.#linear(keyValue.v, heads * headSize, this.#width);
   }
 
   #attention(block: AttentionBlock): void {
@@ -782,10 +792,14 @@ class Soundness {
       of4: keySize / 4,
       values4: valueSize / 4,
     });
-    this.#linear(block.q, heads * keySize * (gate === "in q" ? 2 : 1), this.#width);
-    this.#linear(block.k, kvHeads * keySize, this.#width);
-    this.#linear(block.v, kvHeads * valueSize, this.#width);
-    this.#linear(block.output, this.#width, heads * valueSize);
+    const { mixture } = block;
+    if (mixture) this.#mixture(block, mixture);
+    else {
+      this.#linear(block.q, heads * keySize * (gate === "in q" ? 2 : 1), this.#width);
+      this.#linear(block.k, kvHeads * keySize, this.#width);
+      this.#linear(block.v, kvHeads * valueSize, this.#width);
+      this.#linear(block.output, this.#width, heads * valueSize);
+    }
     if (gate && gate !== "in q") this.#linear(gate, heads * valueSize, this.#width);
     for (const [norm, count] of [
       [block.qNorm, heads],
@@ -799,6 +813,18 @@ class Soundness {
     if (temperature) this.#whole({ length: temperature.length, offset: temperature.offset + 1 });
     this.#must(block.softcap !== 0 && block.clamp !== 0, "cut off at 0");
     this.#vector(block.sinks, heads);
+  }
+
+  #mixture(block: AttentionBlock, { experts, gate, sharesKeys }: MixtureSpec): void {
+    const { heads, kvHeads, keySize, valueSize, q, k, v, output } = block;
+    const each = heads / experts;
+    const sets = sharesKeys ? 1 : experts;
+    this.#whole({ experts, each, kv: kvHeads / sets, group: each / (kvHeads / sets) });
+    this.#linear(gate, experts, this.#width);
+    this.#linear(q, experts, each * keySize, this.#width);
+    this.#linear(k, sets, (kvHeads / sets) * keySize, this.#width);
+    this.#linear(v, sets, (kvHeads / sets) * valueSize, this.#width);
+    this.#linear(output, experts, this.#width, each * valueSize);
   }
 
   #latent(block: LatentAttentionBlock): void {

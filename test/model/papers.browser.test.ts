@@ -7,7 +7,7 @@ import { exists, nmse, readFloats, readJson, shared } from "../support/golden.ts
 import { openGpu } from "../support/gpu.ts";
 
 /** Models of papers that have no GGUF form, with what their authors' own code computes. */
-const papers = ["dynmoe", "apollo"];
+const papers = ["dynmoe", "apollo", "moduleformer"];
 const MORE_TOKENS = 6;
 
 interface Golden {

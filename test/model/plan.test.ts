@@ -162,10 +162,49 @@ describe("what cannot run: unsupported-model", () => {
     ["heads of 10 elements", withBlock({ ...attention, valueSize: 10 })],
     ["zero experts", withBlock({ ...feedForward, moe: undefined, base: { expert: { kind: "zero" } } })],
     ["a router fed from text-token", withRouter({ input: "text-token" })],
-    ["a router of several layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
-    ["a cosine router", withRouter({ logits: { ...router.logits, gate: "cosine" } })],
+    ["a router of 1 layers", withRouter({ logits: { ...router.logits, between: "tanh" } })],
+    [
+      "cosines behind a router of two layers",
+      withRouter({
+        logits: {
+          ...router.logits,
+          layers: [...router.logits.layers, ...router.logits.layers],
+          between: "tanh",
+          cosine: { centroids: tensor, factor: 1, least: 0 },
+        },
+      }),
+    ],
     ["a softmax router", withRouter({ logits: { ...router.logits, temperature: 0.5 } })],
-    ["expert-choice selection", withRouter({ selection: { rule: "expert-choice" } })],
+    [
+      "expert-choice selection (an expert takes the tokens that suit it best, later ones too",
+      withRouter({ selection: { rule: "expert-choice" } }),
+    ],
+    [
+      "whole-sequence selection (experts are chosen by all tokens together, later ones too",
+      withRouter({ selection: { rule: "whole-sequence" } }),
+    ],
+    [
+      "routes known early beside other experts of the layer",
+      {
+        ...plan,
+        layers: [
+          {
+            blocks: [
+              feedForward,
+              { ...feedForward, moe: { ...moe, router: { ...router, input: "beside-attention" } } },
+            ],
+          },
+        ],
+      },
+    ],
+    [
+      "a mixture of attention with sinks or gates",
+      withBlock({
+        ...attention,
+        sinks: tensor,
+        mixture: { experts: 1, gate: { weight: tensor }, sharesKeys: false },
+      } as Block),
+    ],
     [
       "threshold selection with a bias",
       withRouter({

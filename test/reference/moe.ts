@@ -175,6 +175,7 @@ export interface ActivationRule {
     | "relu-squared"
     | "sigmoid"
     | "tanh"
+    | "linear"
     | "swiglu-oai"
     | undefined;
   readonly limit?: number | undefined;
@@ -195,6 +196,8 @@ export function activate(rule: ActivationRule, gate: number, up: number): number
       return gate * normalBelow(gate) * up;
     case "sigmoid":
       return sigmoid(gate) * up;
+    case "linear":
+      return gate * up;
     case "tanh":
       return Math.tanh(gate) * up;
     case "relu":

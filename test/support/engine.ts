@@ -77,11 +77,11 @@ export async function openRunner(
 /** The same, with no expert there. @param store for tests of what a store may do */
 export async function openCold(
   gpu: Gpu,
-  source: URL | File,
+  source: URL | File | readonly File[],
   options: ModelOptions = {},
   store: StoreService = new ModelStore(new MemoryBackend(0)),
 ): Promise<OpenRunner> {
-  const place = source instanceof File ? source : await sourceOf(source);
+  const place = source instanceof URL ? await sourceOf(source) : source;
   const { id, file } = await store.open(specOf(place));
   const prepared = prepare(file, options);
   const { buffers, stop } = recordBuffers(gpu);

@@ -45,7 +45,7 @@ export interface RoutedOptions {
 }
 
 export interface RuleOptions {
-  readonly name?: "top-p" | "threshold" | "all" | "expert-choice";
+  readonly name?: "top-p" | "threshold" | "all" | "expert-choice" | "whole-sequence";
   readonly p?: number;
   readonly threshold?: number;
   readonly anyK?: boolean;

@@ -13,10 +13,10 @@ import { ggufTensors } from "./hugging_face_tensors.ts";
  * for a configuration that is damaged or contradicts the tensors
  */
 export function fromHuggingFace(file: ModelFile): ModelFile {
-  const config = Config.of(file);
-  const type = config.text("model_type") ?? "";
-  const both = `${type} ${String(config.list("architectures")?.[0])}`;
-  const marked = config.flag("add_cluster_predictor") ? `${type} with add_cluster_predictor` : both;
+  const told = Config.of(file);
+  const type = told.text("model_type") ?? "";
+  const both = `${type} ${String(told.list("architectures")?.[0])}`;
+  const marked = told.flag("add_cluster_predictor") ? `${type} with add_cluster_predictor` : both;
   const family = [marked, both, type]
     .filter((name) => Object.hasOwn(families, name))
     .map((name) => families[name])[0];
@@ -30,7 +30,16 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       },
     );
   }
-  const { architecture, expects = {}, activations = ["silu", "swish"], keys, names = {}, rename } = family;
+  const {
+    architecture,
+    settings,
+    expects = {},
+    activations = ["silu", "swish"],
+    keys,
+    names = {},
+    rename,
+  } = family;
+  const config = settings ? told.with(settings(told)) : told;
   if (activations !== "any") config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
   const all = { ...commonKeys(config), ...keys?.(config) };
@@ -49,6 +58,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
       {
         layers: config.required("num_hidden_layers"),
         dropsMore: family.hasGuesses ?? false,
+        unused: family.unused,
       },
     ),
   };

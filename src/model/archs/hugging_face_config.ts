@@ -26,6 +26,11 @@ export class Config {
     throw damaged(name, "it is not a JSON object", {});
   }
 
+  /** The same with these settings in place of its own. */
+  with(settings: Readonly<Record<string, unknown>>): Config {
+    return new Config(this.file, { ...this.#values, ...settings });
+  }
+
   /** The first of these keys that is there. */
   value(...keys: readonly string[]): unknown {
     const key = keys.find((key) => this.#get(key) !== undefined);

@@ -1,8 +1,10 @@
+import { bam } from "./hugging_face_bam.ts";
 import { factorLlm } from "./hugging_face_factor_llm.ts";
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
 import { megatronMoe } from "./hugging_face_megatron.ts";
+import { moduleFormer } from "./hugging_face_moduleformer.ts";
 import { moePlusPlusFamily } from "./hugging_face_moe_plus_plus.ts";
 import { monet } from "./hugging_face_monet.ts";
 import type { Names } from "./hugging_face_names.ts";
@@ -132,6 +134,8 @@ export const families: Readonly<Record<string, Family>> = {
   factor_llm: factorLlm,
   llama4_text: llama4Text,
   llama_moe_rnn: llamaMoeRnn,
+  moduleformer: moduleFormer,
+  bam,
   "megatron-deepspeed-gpt": megatronMoe,
   monet,
   time_moe: timeMoe,

@@ -6,6 +6,8 @@ import type { Names } from "./hugging_face_names.ts";
 export interface Family {
   /** As GGUF calls it. */
   readonly architecture: string;
+  /** Settings under the names that most have, of those that it calls otherwise or leaves out. */
+  readonly settings?: (config: Config) => Readonly<Record<string, unknown>>;
   /** Settings that the mapping takes for granted, and their values; absent is one of them. */
   readonly expects?: Readonly<Record<string, readonly unknown[]>>;
   /** Values of `hidden_act` that the mapping knows; SiLU alone unless told; any where the authors' own code does not read it. */
@@ -16,6 +18,8 @@ export interface Family {
   readonly rename?: (name: string) => string;
   /** Tensors that are called otherwise than in most. */
   readonly names?: Names | ((config: Config) => Names);
+  /** Tensors that nothing is computed with. */
+  readonly unused?: RegExp;
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
 }

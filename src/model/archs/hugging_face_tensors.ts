@@ -25,12 +25,17 @@ export function ggufTensors(
   file: ModelFile,
   config: Config,
   own: Names,
-  { layers, dropsMore }: { readonly layers: number; readonly dropsMore: boolean },
+  {
+    layers,
+    dropsMore,
+    unused,
+  }: { readonly layers: number; readonly dropsMore: boolean; readonly unused?: RegExp | undefined },
 ): TensorInfo[] {
   const isTied = config.flag("tie_word_embeddings");
   const found = new Map<string, Placed[]>();
   for (const tensor of file.tensors) {
-    if (UNUSED.test(tensor.name) || (isTied && tensor.name === "lm_head.weight")) continue;
+    if (UNUSED.test(tensor.name) || unused?.test(tensor.name)) continue;
+    if (isTied && tensor.name === "lm_head.weight") continue;
     const { prefix, stem, ending, expert } = parse(tensor.name);
     const table = prefix === "" ? globalNames : commonNames;
     const layer = prefix === "" ? 0 : Number(prefix.slice(4, -1));
@@ -56,8 +61,8 @@ export function ggufTensors(
 }
 
 function parse(name: string) {
-  const bare = name.replace(/^(model|language_model\.(encoder|transformer))\./, "");
-  const [, layer, inLayer] = /^layers\.(\d+)\.(.+)$/.exec(bare) ?? [];
+  const bare = name.replace(/^(model|transformer|language_model\.(encoder|transformer))\./, "");
+  const [, layer, inLayer] = /^(?:layers|h)\.(\d+)\.(.+)$/.exec(bare) ?? [];
   const rest = inLayer ?? bare;
   const expert = EXPERT.exec(rest)?.[2];
   const [, stem, ending] = /^(.+)\.(weight|bias)$/.exec(rest) ?? [undefined, rest, "weight"];

@@ -6,6 +6,7 @@ import { afmoe } from "./afmoe.ts";
 import { apolloMoe } from "./apollo_moe.ts";
 import { bailingmoe } from "./bailingmoe.ts";
 import { bailingmoe2 } from "./bailingmoe2.ts";
+import { bam } from "./bam.ts";
 import { cohere2moe } from "./cohere2moe.ts";
 import { dbrx } from "./dbrx.ts";
 import { deepseek } from "./deepseek.ts";
@@ -28,6 +29,7 @@ import { megatronMoe } from "./megatron_moe.ts";
 import { mellum } from "./mellum.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { mistral3 } from "./mistral3.ts";
+import { moduleformer } from "./moduleformer.ts";
 import { moePlusPlus } from "./moe_plus_plus.ts";
 import { monet } from "./monet.ts";
 import { olmoe } from "./olmoe.ts";
@@ -51,6 +53,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   "apollo-moe": apolloMoe,
   bailingmoe,
   bailingmoe2,
+  bam,
   cohere2moe,
   dbrx,
   deepseek,
@@ -73,6 +76,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
   mellum,
   "minimax-m2": minimaxM2,
   mistral3,
+  moduleformer,
   monet,
   "moe-plus-plus": moePlusPlus,
   olmoe,
@@ -91,7 +95,7 @@ const archs: Readonly<Record<string, (reader: FileReader) => ModelPlan>> = {
 
 /** Matrices that are quantised on the way to disk, where that is asked for: not routers, norms and other small ones. */
 const QUANTISED =
-  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down|gate_up)(_exps|_shexp|_\d+)?))\.weight$/;
+  /^(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output|q_exps|output_exps)|ffn_(gate|up|down|gate_up)(_exps|_shexp|_\d+)?))\.weight$/;
 
 /**
  * The plan of a model file.

@@ -60,6 +60,7 @@ function selectionOf(
       return { rule, threshold: reader.number("router.threshold"), kMax: experts };
     case "all":
     case "expert-choice":
+    case "whole-sequence":
       return { rule };
     default:
       throw reader.unsupported(`router.rule ${rule}`, { rule });

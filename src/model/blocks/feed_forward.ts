@@ -1,4 +1,5 @@
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { BoundBuffer } from "../../gpu/pipelines.ts";
 import type { Step } from "../../gpu/program.ts";
 import { combine } from "../../kernels/combine.ts";
 import { expert_down } from "../../kernels/expert_down.ts";
@@ -30,7 +31,7 @@ import { siteLogits } from "./route_source.ts";
 import { routerLogits } from "./router.ts";
 
 /** A block's steps in order. A stop resumes with `experts`, where all before is as it was. */
-export interface FeedForwardSteps {
+export interface BlockSteps {
   /** The routes, where they are known before the block's turn, and where they are run then. */
   readonly early: readonly Step[];
   readonly place?: EarlyPlace | undefined;
@@ -47,10 +48,11 @@ const EARLY: Partial<Record<RouterSpec["input"], EarlyPlace>> = {
   token: "program",
   "previous-layer": "site before",
   "before-attention": "layer",
+  "beside-attention": "layer",
 };
 
 /** x += Σ weight · expert(n) over the token's RouteSet, x += base(n), n = norm(x), or only the one or the other. */
-export function feedForward(whole: Build, block: FeedForwardBlock, site: number): FeedForwardSteps {
+export function feedForward(whole: Build, block: FeedForwardBlock, site: number): BlockSteps {
   const { norm, moe, parallel = false, momentum } = block;
   const build = momentum?.isPostNorm ? withoutNorm(whole) : whole;
   const before = parallel || momentum?.isPostNorm ? [] : [normalise(build, norm)];
@@ -65,7 +67,11 @@ export function feedForward(whole: Build, block: FeedForwardBlock, site: number)
     return [...addUp(to), ...always(build, block, { ...to, add: true })];
   });
   const place = EARLY[moe.router.input];
-  if (place) return { early: [...router, resolve], place, before, experts: [resolve, ...experts], after };
+  if (place) {
+    const first = moe.router.input === "beside-attention" ? [normalise(build, norm)] : [];
+    const early = [...first, ...router, resolve];
+    return { early, place, before, experts: [resolve, ...experts], after };
+  }
   return { early: [], before: [...before, ...router], experts: [resolve, ...experts], after };
 }
 
@@ -108,8 +114,15 @@ function scaled({ scale = 1 }: FeedForwardBlock, sum: Sum): Sum {
   return { ...sum, scale: scale * sum.scale };
 }
 
+/** What runs between an expert's first product and its last, on the rows of all pairs. */
+export interface Between {
+  readonly steps: (routes: BoundBuffer) => readonly Step[];
+  /** Where it leaves what the last product takes. */
+  readonly result: GPUBuffer;
+}
+
 /** The steps of an MoE site: logits, the RouteSet and its slots, the experts, their sum. */
-function sparse(build: Build, moe: MoeSpec, site: number) {
+export function sparse(build: Build, moe: MoeSpec, site: number, between?: Between) {
   const { experts, router, bias, inputScale } = moe;
   const { gpu, plan, weights, state, sizes, gates, chunk, tile } = build;
   const { pageBytes, segments, matrices, pageTable } = weights.sites[site] as SiteWeights;
@@ -159,7 +172,10 @@ function sparse(build: Build, moe: MoeSpec, site: number) {
           ...{ segment, weightsFirst: isFirst, inputScale, x: normed, hidden },
         }),
       ),
-      ...segments.map((segment) => expert_down(gpu, { ...pool, segment, down, hidden, rows })),
+      ...(between?.steps(routes) ?? []),
+      ...segments.map((segment) =>
+        expert_down(gpu, { ...pool, segment, down, hidden: between?.result ?? hidden, rows }),
+      ),
     ],
     addUp: ({ y, add, scale }: Sum) => [
       ...constantLogits(build, moe),
@@ -208,6 +224,7 @@ function intoHidden(
 ): Step {
   const [first, second] = matrices as [PageMatrix, PageMatrix];
   if (spec?.kind === "two-matrix") return expert_up(gpu, { ...args, activation: spec.activation, up: first });
+  if (spec?.kind === "attention") return expert_up(gpu, { ...args, activation: "linear", up: first });
   const activation = spec?.kind === "gated" ? spec.activation : undefined;
   return expert_gate_up(gpu, { ...args, activation, gate: first, up: second });
 }

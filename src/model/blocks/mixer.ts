@@ -4,6 +4,7 @@ import type { Linear, MixerBlock } from "../plan.ts";
 import { attentionMixer } from "./attention.ts";
 import type { Build } from "./build.ts";
 import { deltaNetMixer } from "./delta_net.ts";
+import { expertAttentionMixer } from "./expert_attention.ts";
 import { latentAttentionMixer } from "./latent_attention.ts";
 import { productKeyMixer } from "./product_key.ts";
 import { shortConvolutionMixer } from "./short_convolution.ts";
@@ -15,6 +16,8 @@ export interface Scratch {
   readonly queries: number;
   /** What goes into the output matrix. */
   readonly attended: number;
+  /** What comes out of several output matrices, to be added up. */
+  readonly given?: number | undefined;
 }
 
 /** Floats kept from token to token. */
@@ -35,12 +38,13 @@ export interface Mixer<B> {
   scratch(block: B): Scratch;
   /** What it keeps from token to token, by name. */
   kept(block: B): Readonly<Record<string, Kept>>;
-  /** x += block(norm(x)) */
+  /** x += block(norm(x)); of a block with experts what comes before their router */
   steps(build: Build, block: B): Step[];
 }
 
 const mixers: { readonly [K in MixerBlock["kind"]]: Mixer<Extract<MixerBlock, { kind: K }>> } = {
   attention: attentionMixer,
+  "expert-attention": expertAttentionMixer,
   "latent-attention": latentAttentionMixer,
   "short-convolution": shortConvolutionMixer,
   "delta-net": deltaNetMixer,

@@ -1,10 +1,12 @@
 import type { Step } from "../../gpu/program.ts";
 import type { Pointwise } from "../../kernels/activation.ts";
+import { cosine_gate } from "../../kernels/cosine_gate.ts";
 import { matmul } from "../../kernels/matmul.ts";
 import { recurrent_cell } from "../../kernels/recurrent_cell.ts";
 import { small_matmul } from "../../kernels/small_matmul.ts";
 import { tree_gate } from "../../kernels/tree_gate.ts";
 import {
+  type CosineSpec,
   cellOf,
   cellSize,
   hasWholeGroups,
@@ -73,7 +75,8 @@ function ownLogits(
   input: GPUBuffer,
   logits: GPUBuffer,
 ): Step[] {
-  const { layers, between } = router.logits;
+  const { layers, between, cosine } = router.logits;
+  if (cosine) return byCosine(build, cosine, layers, input, logits);
   if (between === undefined) return multiply(build, layers, input, logits);
   const [into, ...outOf] = layers;
   if (typeof between === "string") {
@@ -105,6 +108,27 @@ function advance(build: Build, cell: RecurrentCell, into: Linear, input: GPUBuff
     recurrent_cell(gpu, {
       ...{ kind: cell.kind, size: cellSize(cell), isStart },
       ...{ fromInput, fromState, state: hidden, fault },
+    }),
+  ];
+}
+
+/** No block's own product is needed here. */
+function byCosine(
+  build: Build,
+  { centroids, factor, temperature, least }: CosineSpec,
+  layers: readonly Linear[],
+  input: GPUBuffer,
+  logits: GPUBuffer,
+): Step[] {
+  const { gpu, weights, state } = build;
+  const [experts = 1, cols = 1] = centroids.shape;
+  const { projected: z, fault } = state;
+  return [
+    ...multiply(build, layers, input, z),
+    cosine_gate(gpu, {
+      ...{ experts, cols, factor, least, z, logits, fault },
+      centroids: weights.vector(centroids.name),
+      temperature: temperature && { ...temperature, vector: weights.vector(temperature.tensor.name) },
     }),
   ];
 }
