@@ -201,9 +201,8 @@ test("loads the story model and tells what llama.cpp tells", async () => {
 
   await set("Top-p", "7");
   await button("Continue").click();
-  expect(await page.getByLabel("Top-p").evaluate((field: HTMLInputElement) => field.validity.valid)).toBe(
-    false,
-  );
+  const topP = page.getByLabel("Top-p", { exact: true });
+  expect(await topP.evaluate((field: HTMLInputElement) => field.validity.valid)).toBe(false);
   expect(await page.locator("#messages > li").count()).toBe(0);
 
   await set("Top-p", "1");
