@@ -1,11 +1,16 @@
 import { readFileSync } from "node:fs";
 import type { Plugin } from "vite";
 
-/** The same WGSL without comments, indentation and empty lines. WGSL has no strings, so `//` always starts a comment. */
+/**
+ * The same WGSL without comments, indentation, empty lines and most spaces. It has no strings, so `//` always starts a
+ * comment; spaces stay where two tokens could become another: `- -`, `/ *`, `> =`, `& &`.
+ */
 export function stripWgsl(code: string): string {
   return code
     .replace(/\/\/.*/g, "")
     .replace(/^\s+|[ \t]+$/gm, "")
+    .replace(/ ?([;:,+%|!(){}[\]]) ?/g, "$1")
+    .replace(/([\w)\]]) = /g, "$1=")
     .trimEnd();
 }
 

@@ -16,6 +16,7 @@ const LAYERS = [
   ["model", "meter", "language_model"],
   ["engine"],
   ["client", "inline", "serve"],
+  ["serve_either"],
   ["index"],
 ];
 const PAGE_SIDE = ["index", "client", "text", "chat", "series"];

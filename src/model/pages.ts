@@ -1,6 +1,8 @@
-import { fileBytes } from "../quant/formats.ts";
+import { isFloat } from "../quant/floats.ts";
+import { fileBytes, type TensorType } from "../quant/formats.ts";
 import { align, placePlanes } from "../quant/layout.ts";
 import type { PagePart, PagePlan } from "../quant/page.ts";
+import { requireQuantiser } from "../quant/quantise.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import {
@@ -283,6 +285,7 @@ function matrixPart(
   rows: number,
   cols: number,
 ): Unplaced {
+  requireConversion(type, stored);
   const rowBytes = bytes / (product(shape) / cols);
   const part = { tensor: name, type, stored, rows, cols, bytes: placePlanes(stored, rows, cols).bytes };
   if (!gather) return { ...part, source: { offset: offset + firstRow * rowBytes, bytes: rows * rowBytes } };
@@ -296,6 +299,7 @@ function vectorPart(tensor: TensorInfo, first: number, count: number): Unplaced 
   const each = tensor.bytes / length(tensor);
   const source = { offset: tensor.offset + first * each, bytes: count * each };
   const { name, type } = tensor;
+  requireConversion(type, "F32");
   return {
     tensor: name,
     type,
@@ -305,4 +309,9 @@ function vectorPart(tensor: TensorInfo, first: number, count: number): Unplaced 
     source,
     bytes: placePlanes("F32", 1, count).bytes,
   };
+}
+
+/** Told when pages are planned, not when the first of them is read. */
+function requireConversion(type: TensorType, stored: TensorType): void {
+  if (stored !== type && !(stored === "F32" && isFloat(type))) requireQuantiser(stored);
 }

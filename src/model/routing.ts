@@ -150,7 +150,7 @@ function tellNames(names: readonly string[]): string {
 }
 
 function noRouters(): SluiceError {
-  return new SluiceError("bad-request", "this model routes nothing", {
-    remedy: "Set routing of models with experts only.",
+  return new SluiceError("bad-request", "this model has no router with numbers to set", {
+    remedy: "Set routing of models whose `routing.get` lists layers.",
   });
 }

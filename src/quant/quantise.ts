@@ -1,14 +1,44 @@
-/** Floats of rows, and quantisers of such rows of floats, bit-equal to the reference ones of ggml (`quantize_row_q8_0_ref`, `quantize_row_q4_0_ref`). */
-
+import { SluiceError } from "../errors.ts";
+import { floatsOf, isFloat } from "./floats.ts";
 import type { TensorType } from "./formats.ts";
-import { dequantise, halfToFloat } from "./reference.ts";
+import { dequantise } from "./reference.ts";
 
 const BLOCK_WEIGHTS = 32;
 
 /** Writes the blocks of a row, whose length is a multiple of 32, from the start of `blocks`. */
-export type Quantiser = (row: Float32Array, blocks: DataView) => void;
+type Quantiser = (row: Float32Array, blocks: DataView) => void;
 
-export const quantisers: Partial<Record<TensorType, Quantiser>> = { Q8_0: quantiseQ8, Q4_0: quantiseQ4 };
+/** Bit-equal to the reference ones of ggml, `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref`. */
+const quantisers: Partial<Record<TensorType, Quantiser>> = {
+  F32: storeFloats,
+  Q8_0: quantiseQ8,
+  Q4_0: quantiseQ4,
+};
+
+/** @throws SluiceError `unsupported-model` if nothing here makes weights of type `to` */
+export function requireQuantiser(to: TensorType): void {
+  if (quantisers[to]) return;
+  throw new SluiceError("unsupported-model", `weights cannot be quantised to ${to}`, {
+    remedy: `Use one of ${Object.keys(quantisers).join(", ")}, or a file that is quantised already.`,
+    details: { type: to },
+  });
+}
+
+/** Writes a row of `count` weights, which `bytes` hold as `from`, as blocks of type `to`, from the start of `blocks`. */
+export function requantise(
+  from: TensorType,
+  bytes: Uint8Array,
+  count: number,
+  to: TensorType,
+  blocks: DataView,
+) {
+  requireQuantiser(to);
+  quantisers[to]?.(isFloat(from) ? floatsOf(from, bytes, count) : dequantise(from, bytes, count), blocks);
+}
+
+function storeFloats(row: Float32Array, blocks: DataView): void {
+  for (let i = 0; i < row.length; i++) blocks.setFloat32(4 * i, row[i] as number, true);
+}
 
 const Q8_BYTES = 34;
 const Q4_BYTES = 18;
@@ -75,22 +105,4 @@ function roundEven(value: number): number {
   const floor = Math.floor(value);
   const rest = value - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
-}
-
-/** By their bits; made when it is first needed. */
-let halves: Float32Array | undefined;
-
-/** As `dequantise`; the types of unquantised models without a call for each weight. */
-export function floatsOf(type: TensorType, bytes: Uint8Array, count: number): Float32Array {
-  if (type !== "F16" && type !== "BF16") return dequantise(type, bytes, count);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const floats = new Float32Array(count);
-  if (type === "BF16") {
-    const words = new Uint32Array(floats.buffer);
-    for (let i = 0; i < count; i++) words[i] = view.getUint16(2 * i, true) << 16;
-    return floats;
-  }
-  halves ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => halfToFloat(bits));
-  for (let i = 0; i < count; i++) floats[i] = halves[view.getUint16(2 * i, true)] as number;
-  return floats;
 }

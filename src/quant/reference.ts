@@ -1,4 +1,5 @@
 import { SluiceError } from "../errors.ts";
+import { halfToFloat, smallFloat } from "./floats.ts";
 import { fileFormats, type TensorType } from "./formats.ts";
 import { iq3Grid } from "./iq3_grid.ts";
 
@@ -46,20 +47,6 @@ export function dequantise(type: TensorType, bytes: Uint8Array, count: number): 
     for (let i = 0; i < group; i++) weights[first + i] = s * code(view, at, start + i) - m;
   }
   return weights;
-}
-
-/** The value of an IEEE binary16 number given as its 16 bits. */
-export const halfToFloat = (bits: number): number => smallFloat(bits, 10, 15);
-
-/** The value of a 16-bit float: sign, exponent with `bias` added, `mantissaBits` bits of mantissa. */
-function smallFloat(bits: number, mantissaBits: number, bias: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits & 0x7fff) >> mantissaBits;
-  const mantissa = bits & ((1 << mantissaBits) - 1);
-  if (exponent === 2 * bias + 1) return mantissa === 0 ? sign * Infinity : NaN;
-  const isNormal = exponent > 0;
-  const significand = isNormal ? mantissa | (1 << mantissaBits) : mantissa;
-  return sign * significand * 2 ** ((isNormal ? exponent : 1) - bias - mantissaBits);
 }
 
 const half = (bytes: DataView, at: number): number => halfToFloat(bytes.getUint16(at, true));

@@ -1,9 +1,10 @@
 import { SluiceError } from "../errors.ts";
+import { floatsOf, isFloat } from "./floats.ts";
 import { fileFormats, type TensorType } from "./formats.ts";
 import { iq3Grid } from "./iq3_grid.ts";
 import { placePlanes, runnableTypes } from "./layout.ts";
 import type { Gather, PagePart } from "./page.ts";
-import { floatsOf, quantisers } from "./quantise.ts";
+import { requantise } from "./quantise.ts";
 
 /** Changes when the bytes of a page would; pages stored under another version are fetched again. */
 export const PAGE_LAYOUT_VERSION = 1;
@@ -49,14 +50,15 @@ export function repackPart(part: PagePart, source: Uint8Array, page: Uint8Array)
     if (gather) gatherRow(source, gather, row, fileRow / cols, gathered);
     const raw = gather ? gathered : source.subarray(row * fileRow, (row + 1) * fileRow);
     if (stored === type) write(viewOf(raw), 0, row);
+    else if (stored === "F32" && isFloat(type)) write(viewOf(floatsOf(type, raw, cols)), 0, row);
     else {
-      encodeRow(stored, floatsOf(type, raw, cols), converted);
+      requantise(type, raw, cols, stored, converted);
       write(converted, 0, row);
     }
   }
 }
 
-function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+function viewOf({ buffer, byteOffset, byteLength }: ArrayBufferView): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
 
@@ -99,12 +101,6 @@ function gatherRow(
     for (let i = 0; i < bytes; i++) out[at + i] = source[from + i] as number;
     from += col * bytes;
   }
-}
-
-function encodeRow(type: TensorType, row: Float32Array, blocks: DataView): void {
-  const quantise = quantisers[type];
-  if (quantise) quantise(row, blocks);
-  else for (let i = 0; i < row.length; i++) blocks.setFloat32(4 * i, row[i] as number, true);
 }
 
 const LOW_NIBBLES = 0x0f0f0f0f;

@@ -1,4 +1,4 @@
-import { halfToFloat } from "../../src/quant/reference.ts";
+import { halfToFloat } from "../../src/quant/floats.ts";
 
 /** Half a unit in the last of the 11 bits of f16. */
 export const HALF_TOLERANCE = 2 ** -11;

@@ -174,7 +174,6 @@ describe("what cannot run: unsupported-model", () => {
         },
       }),
     ],
-    ["a softmax router", withRouter({ logits: { ...router.logits, temperature: 0.5 } })],
     [
       "expert-choice selection (an expert takes the tokens that suit it best, later ones too",
       withRouter({ selection: { rule: "expert-choice" } }),
@@ -206,23 +205,15 @@ describe("what cannot run: unsupported-model", () => {
       } as Block),
     ],
     [
-      "threshold selection with a bias",
-      withRouter({
-        logits: { ...router.logits, selectionBias: tensor },
-        selection: { rule: "threshold", threshold: 0.1, kMax: 4 },
-      }),
-    ],
-    [
       "top-p selection by a sigmoid router",
       withRouter({
         logits: { ...router.logits, gate: "sigmoid" },
         selection: { rule: "top-p", p: 0.9, kMax: 4 },
       }),
     ],
-    ["unweighted experts", withRouter({ weights: { rule: "one", scale: 1 } })],
     ["a router with state", withRouter({ state: "hidden" })],
-    ["experts of several kinds", withMoe({ table: [expert, expert] })],
-    ["zero experts", withSpec({ kind: "zero" })],
+    ["experts of several kinds with pages, or none", withMoe({ table: [expert, expert] })],
+    ["experts of several kinds with pages, or none with a page", withSpec({ kind: "zero" })],
     [
       "rows of 48 weights",
       withSpec({ ...gated, up: { weight: { ...gated.up.weight, shape: [8, 64, 48] } } }),

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { SluiceError } from "../../src/errors.ts";
+import { halfToFloat } from "../../src/quant/floats.ts";
 import { fileBytes, fileFormats, type TensorType } from "../../src/quant/formats.ts";
 import { isRunnable, placePlanes, runnableTypes } from "../../src/quant/layout.ts";
-import { dequantise, halfToFloat } from "../../src/quant/reference.ts";
+import { dequantise } from "../../src/quant/reference.ts";
 import { repackPart } from "../../src/quant/repack.ts";
 import { seeded } from "../support/random.ts";
 import { randomBlocks } from "../support/weight_page.ts";

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { floatsOf, halfToFloat } from "../../src/quant/floats.ts";
 import { fileBytes, type TensorType } from "../../src/quant/formats.ts";
 import { placePlanes } from "../../src/quant/layout.ts";
 import type { PagePart } from "../../src/quant/page.ts";
-import { floatsOf, floatToHalf, quantisers } from "../../src/quant/quantise.ts";
-import { dequantise, halfToFloat } from "../../src/quant/reference.ts";
+import { floatToHalf, requantise } from "../../src/quant/quantise.ts";
+import { dequantise } from "../../src/quant/reference.ts";
 import { repackPart } from "../../src/quant/repack.ts";
 import type { ModelFile, TensorInfo } from "../../src/source/model_file.ts";
 import { headerOf } from "../model/plan_file.ts";
@@ -15,7 +16,8 @@ const FORMS: readonly Form[] = ["Q8_0", "Q4_0"];
 
 function quantise(type: Form, values: Float32Array): Uint8Array<ArrayBuffer> {
   const blocks = new Uint8Array(fileBytes(type, values.length));
-  quantisers[type]?.(values, new DataView(blocks.buffer));
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  requantise("F32", bytes, values.length, type, new DataView(blocks.buffer));
   return blocks;
 }
 

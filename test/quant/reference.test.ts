@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { SluiceError } from "../../src/errors.ts";
+import { halfToFloat } from "../../src/quant/floats.ts";
 import { type TensorType, tensorTypeOf } from "../../src/quant/formats.ts";
-import { dequantise, halfToFloat } from "../../src/quant/reference.ts";
+import { dequantise } from "../../src/quant/reference.ts";
 import { exists, fixture, type GoldenBlocks, goldenBlocks, shared } from "../support/golden.ts";
 
 const all = shared("golden/quants/blocks.json");

@@ -4,9 +4,10 @@
  * fixture: each is a function of its tensor's name and its place in it, in arithmetic that is exact everywhere, so
  * that the file made here is the one that llama.cpp was given. Works under Node and in a page.
  */
+
+import { halfToFloat } from "../../src/quant/floats.ts";
 import { fileFormats } from "../../src/quant/formats.ts";
 import { floatToHalf } from "../../src/quant/quantise.ts";
-import { halfToFloat } from "../../src/quant/reference.ts";
 import { readGguf } from "../../src/source/gguf.ts";
 import type { ModelFile } from "../../src/source/model_file.ts";
 import { type MetadataEntry, type TensorEntry, type ValueType, writeGguf } from "./gguf_writer.ts";

@@ -42,7 +42,7 @@ export function fromHuggingFace(file: ModelFile): ModelFile {
   const config = settings ? told.with(settings(told)) : told;
   if (activations !== "any") config.expect("hidden_act", activations);
   for (const [key, allowed] of Object.entries(expects)) config.expect(key, allowed);
-  const all = { ...commonKeys(config), ...keys?.(config) };
+  const all = { ...commonKeys(config, family.hasNtkRope), ...keys?.(config) };
   const metadata = Object.entries(all).map(([key, value]) => [`${architecture}.${key}`, value]);
   return {
     ...file,

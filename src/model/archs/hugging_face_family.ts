@@ -20,6 +20,8 @@ export interface Family {
   readonly names?: Names | ((config: Config) => Names);
   /** Tensors that nothing is computed with. */
   readonly unused?: RegExp;
+  /** Rope scaling `ntk` is a longer base at whatever length; elsewhere nobody says what it is. */
+  readonly hasNtkRope?: boolean;
   /** Layers above those that the model says it has guess further tokens, and are left out. */
   readonly hasGuesses?: boolean;
 }

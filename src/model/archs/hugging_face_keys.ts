@@ -58,7 +58,7 @@ export function activationOf(config: Config, otherwise: string): Pointwise {
 }
 
 /** What all families say in the same words. */
-export function commonKeys(config: Config): Keys {
+export function commonKeys(config: Config, hasNtkRope = false): Keys {
   const keys: Keys = {};
   for (const [key, names] of Object.entries(numbers)) {
     // A list of counts is for its family to read.
@@ -74,11 +74,11 @@ export function commonKeys(config: Config): Keys {
     if (gate === undefined) throw config.unsupported(`scoring_func ${scoring}`, "softmax or sigmoid routing");
     keys.expert_gating_func = gate;
   }
-  return { ...keys, ...ropeKeys(config) };
+  return { ...keys, ...ropeKeys(config, hasNtkRope) };
 }
 
 /** Base, rotated part and scaling of the rope, from `rope_parameters` or from the older keys. */
-function ropeKeys(config: Config): Keys {
+function ropeKeys(config: Config, hasNtkRope: boolean): Keys {
   const scaling = config.inner("rope_parameters", "rope_scaling");
   const keys: Keys = {};
   const base = scaling?.number("rope_theta") ?? config.number("rope_theta");
@@ -97,8 +97,7 @@ function ropeKeys(config: Config): Keys {
   }
   // What changes only where a sequence is longer than the model was made for, which nothing here lets it be.
   if (type === "dynamic") return keys;
-  // As MoE++ has it: a longer base at whatever length.
-  if (type === "ntk") {
+  if (type === "ntk" && hasNtkRope) {
     return { ...keys, "rope.freq_base": (base ?? 10000) * scaling.required("factor") };
   }
   if (type === "yarn") return { ...keys, ...yarnKeys(scaling, config) };

@@ -10,6 +10,7 @@ export const moePlusPlusFamily: Family = {
   architecture: "moe-plus-plus",
   expects: { moe_expert_interval: [1] },
   activations: "any",
+  hasNtkRope: true,
   keys,
   names: {
     "mlp.moe.gate.wg": "ffn_gate_inp",
