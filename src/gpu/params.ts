@@ -9,7 +9,7 @@ interface Field {
 
 /** The fields of a WGSL struct of 4-byte scalars, in order. */
 export function parseStruct(wgsl: string, name: string): Field[] {
-  const body = new RegExp(`struct ${name} \\{([^}]*)\\}`).exec(wgsl)?.[1] ?? "";
+  const body = new RegExp(`struct ${name}\\s*\\{([^}]*)\\}`).exec(wgsl)?.[1] ?? "";
   return [...body.matchAll(/(\w+):\s*(u32|f32)/g)].map(([, field, type], i) => ({
     name: field as string,
     type: type as Field["type"],

@@ -97,6 +97,11 @@ describe("stripWgsl", () => {
     expect(stripWgsl(code)).toBe("fn f()-> i32{\nreturn 6 / 2\n- -2;}");
   });
 
+  test("the fields of the params are found", () => {
+    expect(parseStruct(params, "Params").length).toBeGreaterThan(10);
+    expect(parseStruct(stripWgsl(params), "Params")).toEqual(parseStruct(params, "Params"));
+  });
+
   test("every shader keeps its tokens and nothing else", () => {
     const shaders = import.meta.glob<string>("../../shaders/**/*.wgsl", {
       query: "?raw",
@@ -108,6 +113,7 @@ describe("stripWgsl", () => {
       const stripped = stripWgsl(code);
       expect(tokensOf(stripped), path).toEqual(tokensOf(code));
       expect(stripped, path).not.toMatch(/\/[/*]|^\s|\s$|\n\s/);
+      expect(parseBindings(stripped), path).toEqual(parseBindings(code));
     }
   });
 });
