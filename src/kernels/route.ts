@@ -1,4 +1,4 @@
-import gateScore from "../../shaders/lib/gate_score.wgsl?raw";
+import gateRelu from "../../shaders/lib/gate_relu.wgsl?raw";
 import gateSigmoid from "../../shaders/lib/gate_sigmoid.wgsl?raw";
 import gateSoftmax from "../../shaders/lib/gate_softmax.wgsl?raw";
 import gateSqrtSoftplus from "../../shaders/lib/gate_sqrt_softplus.wgsl?raw";
@@ -28,8 +28,15 @@ export const ELSEWHERE = 0xfffffffd;
 /** Bytes of a Route: expert, slot, weight. */
 export const ROUTE_BYTES = 12;
 
-/** How a logit becomes an expert's score; `score`: it is one, where it is above 0. */
-export type Gate = "softmax" | "sigmoid" | "sqrt-softplus" | "score";
+const gates = {
+  softmax: gateSoftmax,
+  sigmoid: gateSigmoid,
+  "sqrt-softplus": gateSqrtSoftplus,
+  relu: gateRelu,
+};
+
+/** How a logit becomes an expert's score. */
+export type Gate = keyof typeof gates;
 
 /** Experts in `count` groups of equal size, of which only the best `used` take part. */
 export interface RouteGroups {
@@ -102,13 +109,6 @@ export interface RouteArgs {
   /** u32: the lowest site that met an absent expert, else DAMAGED or ABSENT */
   readonly fault: GPUBuffer;
 }
-
-const gates: Record<Gate, string> = {
-  softmax: gateSoftmax,
-  sigmoid: gateSigmoid,
-  "sqrt-softplus": gateSqrtSoftplus,
-  score: gateScore,
-};
 
 const equalWeights = { one: weightOne, "one-over-share": weightOneOverShare } as const;
 

@@ -1,4 +1,5 @@
 import type { Activation, Pointwise } from "../kernels/activation.ts";
+import type { Gate } from "../kernels/route.ts";
 import { GROUP_WEIGHTS } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 
@@ -442,7 +443,7 @@ export interface RouterSpec {
     readonly between?: Pointwise | RecurrentCell | undefined;
     /** Applied behind them: how near it lies to each expert. */
     readonly cosine?: CosineSpec | undefined;
-    readonly gate: "softmax" | "sigmoid" | "sqrt-softplus" | "tree";
+    readonly gate: Gate | "tree";
     /** Of gate `tree`, whose layers are those of the inner nodes and of the leaves. */
     readonly tree?: TreeSpec | undefined;
     /** What becomes of the logits before the gate: f(l) + bias, bias [experts]. */

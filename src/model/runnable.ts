@@ -193,7 +193,6 @@ const INPUTS: readonly string[] = [
 ];
 /** Routes that are resolved before the layer's other blocks run. */
 const EARLY: readonly string[] = ["before-attention", "beside-attention"];
-const GATES: readonly string[] = ["softmax", "sigmoid", "sqrt-softplus", "tree"];
 const RULES: readonly string[] = ["top-k", "group-limited", "top-p", "threshold", "all"];
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -213,7 +212,6 @@ function needMoe(moe: MoeSpec, need: Need): void {
     `a router of ${logits.layers.length} layers`,
   );
   needSource(moe, need);
-  need(GATES.includes(logits.gate), `a ${logits.gate} router`);
   need(RULES.includes(selection.rule), `${selection.rule} selection${REASONS[selection.rule] ?? ""}`);
   needTree(moe, need);
   need(selection.rule !== "top-p" || logits.gate === "softmax", `top-p selection by a ${logits.gate} router`);

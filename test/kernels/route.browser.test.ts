@@ -20,6 +20,7 @@ import { unpackRoutes } from "./routes.ts";
 /** WGSL's exp is good to a few units in the last place for the logits a router makes. */
 const TOLERANCE = 1e-6;
 
+const GATES: readonly Gate[] = ["softmax", "sigmoid", "sqrt-softplus", "relu"];
 const SITE = 11;
 const LOWEST = -3.4028234e38;
 
@@ -181,7 +182,7 @@ onGpu(
       { experts: 512, topK: 2 },
       { experts: 512, topK: 16 },
     ];
-    test.each<Gate>(["softmax", "sigmoid", "sqrt-softplus"])("%s, with a bias and without", async (gate) => {
+    test.each(GATES)("%s, with a bias and without", async (gate) => {
       expect.hasAssertions();
       for (const { experts, topK } of sizes) {
         const renormalise = topK !== 2;
@@ -191,7 +192,7 @@ onGpu(
       }
     });
 
-    test.each<Gate>(["sigmoid", "sqrt-softplus"])("%s far from 0", async (gate) => {
+    test.each(GATES.slice(1))("%s far from 0", async (gate) => {
       const far = [-1e30, -1e4, -200, -88, -30, -16, -9, -5, -1, 0, 1, 5, 15, 30, 88, 200, 1e4, 1e30];
       for (const top of [far.length, 12, 9, 5]) {
         const logits = Float32Array.from(far.slice(0, top));
@@ -211,7 +212,7 @@ onGpu(
     });
 
     describe.each<RouteGroups["by"]>(["best", "best-two"])("groups by their %s", (by) => {
-      test.each<Gate>(["softmax", "sigmoid", "sqrt-softplus"])("%s", async (gate) => {
+      test.each(GATES)("%s", async (gate) => {
         expect.hasAssertions();
         for (const [experts, topK, count, used] of [
           [8, 2, 4, 2],
@@ -346,6 +347,17 @@ onGpu(
       expect(new Set(counts).size).toBeGreaterThan(1);
     });
 
+    test("all experts that a ReLU lets through: none, some, all, and zeros are not among them", async () => {
+      const limit = { rule: "threshold", least: 2 ** -126 } as const;
+      const logits = Float32Array.of(-1, 0, -0, -3, 1, 0, 1, -2, 3, 1e-30, 2, 1);
+      const shape = { experts: 4, topK: 4, gate: "relu", limit } as const;
+      expect((await routed({ ...shape, logits, renormalise: false })).counts).toEqual([0, 2, 4]);
+      expect((await routed({ ...shape, logits, renormalise: true })).experts.slice(4, 6)).toEqual([0, 2]);
+      const many = { ...shape, experts: 20, topK: 20, renormalise: false };
+      const { counts } = await routed({ ...many, logits: random(513, 20) });
+      expect(new Set(counts).size).toBeGreaterThan(5);
+    });
+
     describe("numbers that may change", () => {
       test.each([true, false])("fewer experts than there are rows, renormalised: %s", async (renormalise) => {
         for (const k of [1, 3, 7, 8]) {
@@ -362,7 +374,7 @@ onGpu(
         expect(Math.max(...counts)).toBeLessThanOrEqual(6);
       });
 
-      test.each<Gate>(["softmax", "sigmoid", "sqrt-softplus"])("a temperature for %s", async (gate) => {
+      test.each(GATES)("a temperature for %s", async (gate) => {
         for (const temperature of [0.25, 0.9, 3]) {
           const shape = { experts: 40, topK: 6, logits: random(7, 40, 2), gate, temperature };
           const plain = await routed({ ...shape, renormalise: false });

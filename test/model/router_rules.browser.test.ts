@@ -49,6 +49,17 @@ describe("small models, as float64 has them, and with one slot to the same bits"
       { rule: { name: "threshold", threshold: 0.3, weights: "raw" } },
       {},
     ],
+    [
+      "ReMoE: all that a ReLU lets through",
+      { rule: { gate: "relu", name: "threshold", weights: "raw" } },
+      {},
+    ],
+    [
+      "sigmoids, and fewer than the file has",
+      { k: 4, rule: { gate: "sigmoid", weights: "raw" } },
+      { threshold: 0.5 },
+    ],
+    ["√softplus", { rule: { gate: "sqrt-softplus", bias: true } }, {}],
     ["argmax, not weighed", { k: 1, rule: { weights: "one" } }, {}],
     ["all, by their probabilities", { rule: { name: "all" } }, {}],
     ["FactorLLM's weights", { k: 2, rule: { weights: "one-over-share", bias: true } }, {}],

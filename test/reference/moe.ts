@@ -8,8 +8,8 @@ import { normalBelow } from "./normal.ts";
  */
 export type WeightRule = "renorm" | "raw" | "one" | "one-over-share";
 
-/** An expert's score: its softmax probability, 1 / (1 + e^-l), √ln(1 + e^l), l itself where it is above 0. */
-export type GateRule = "softmax" | "sigmoid" | "sqrt-softplus" | "score";
+/** An expert's score: its softmax probability, 1 / (1 + e^-l), √ln(1 + e^l), l where it is above 0. */
+export type GateRule = "softmax" | "sigmoid" | "sqrt-softplus" | "relu";
 
 /** The chosen experts of every token, best first. */
 export interface Route {
@@ -119,7 +119,7 @@ const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
 const gateScores: Record<GateRule, (row: Float64Array) => Float64Array> = {
   softmax,
   sigmoid: (row) => row.map(sigmoid),
-  score: (row) => row.map((l) => Math.max(l, 0)),
+  relu: (row) => row.map((l) => Math.max(l, 0)),
   "sqrt-softplus": (row) => row.map((l) => Math.sqrt(Math.max(l, 0) + Math.log1p(Math.exp(-Math.abs(l))))),
 };
 

@@ -45,6 +45,7 @@ export interface RoutedOptions {
 }
 
 export interface RuleOptions {
+  readonly gate?: "sigmoid" | "sqrt-softplus" | "relu";
   readonly name?: "top-p" | "threshold" | "all" | "expert-choice" | "whole-sequence";
   readonly p?: number;
   readonly threshold?: number;
@@ -146,6 +147,7 @@ export function routedModel(options: RoutedOptions): File {
   set("router.input", "string", input);
   set("router.draws", "string", draws);
   set("router.tree_step", "float32", trees?.gamma);
+  set("router.gate", "string", rule?.gate);
   set("router.rule", "string", rule?.name);
   set("router.top_p", "float32", rule?.p);
   set("router.threshold", "float32", rule?.threshold);
@@ -256,9 +258,8 @@ function routeOf(
         experts: EXPERTS,
         permutations,
       });
-      const threshold = { rule: "threshold", least: Number.MIN_VALUE } as const;
       return route(weights, {
-        ...{ experts: EXPERTS, topK: EXPERTS, limit: threshold, gate: "score", weightRule: "raw" },
+        ...{ experts: EXPERTS, topK: EXPERTS, threshold: Number.MIN_VALUE, gate: "relu", weightRule: "raw" },
       });
     }
     case "draw": {
@@ -282,11 +283,12 @@ const FUNCTIONS = {
 };
 
 function ruled(logits: Float64Array, rule: RuleOptions, k: number, bias?: Float32Array): Route {
-  const { name, weights = "renormalise", temperature, p, threshold, anyK } = rule;
+  const { gate, name, weights = "renormalise", temperature, p, anyK } = rule;
+  const { threshold = name === "threshold" ? Number.MIN_VALUE : undefined } = rule;
   const isFixed = name === undefined && !anyK;
   return route(logits, {
     ...{ experts: EXPERTS, topK: isFixed ? k : EXPERTS, k: name === undefined ? k : EXPERTS },
-    ...{ weightRule: weights === "renormalise" ? "renorm" : weights, temperature, p, threshold },
+    ...{ weightRule: weights === "renormalise" ? "renorm" : weights, temperature, p, threshold, gate },
     shape: { function: rule.function ? FUNCTIONS[rule.function] : (l) => l, bias },
   });
 }

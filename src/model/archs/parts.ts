@@ -1,4 +1,5 @@
 import type { Activation } from "../../kernels/activation.ts";
+import type { Gate } from "../../kernels/route.ts";
 import type {
   AttentionBlock,
   Block,
@@ -61,8 +62,6 @@ interface ExpertOptions {
 
 /** What comes before the first layer and behind the last. */
 type Ends = Pick<ModelPlan, "vocabulary" | "embedding" | "output">;
-
-type Gate = "softmax" | "sigmoid" | "sqrt-softplus";
 
 /** llama.cpp's `expert_gating_func`. Softmax over the chosen alone is softmax over all, renormalised. */
 const GATES: Readonly<Record<number, { readonly gate: Gate; readonly rule?: "renormalise" }>> = {

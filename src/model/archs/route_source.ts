@@ -82,8 +82,8 @@ function taskSource(
 }
 
 const MOST_TREES = 1 << 12;
-/** The least of floats that adapters may not take for 0: weights are above it or 0. */
-const LEAST_WEIGHT = 2 ** -126;
+/** The least of floats that adapters may not take for 0: scores are 0, or count. */
+export const LEAST_SCORE = 2 ** -126;
 
 /** Every expert that a tree reaches. */
 function treeSource(
@@ -101,7 +101,7 @@ function treeSource(
       linear(`${name}_nodes`, count * (experts - 1), width),
       linear(`${name}_leaves`, count * experts, width),
     ],
-    selection: { rule: "threshold", threshold: LEAST_WEIGHT, kMax: experts },
+    selection: { rule: "threshold", threshold: LEAST_SCORE, kMax: experts },
     tree: { count, gamma, permutations: reader.optional(`${name}_order.weight`, [count, experts, experts]) },
   };
 }

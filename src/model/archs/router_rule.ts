@@ -1,7 +1,10 @@
 import type { Pointwise } from "../../kernels/activation.ts";
+import type { Gate } from "../../kernels/route.ts";
 import type { RouterSpec } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
+import { LEAST_SCORE } from "./route_source.ts";
 
+const GATES: readonly Gate[] = ["softmax", "sigmoid", "sqrt-softplus", "relu"];
 const FUNCTIONS: readonly Pointwise[] = [
   "sigmoid",
   "tanh",
@@ -14,17 +17,22 @@ const FUNCTIONS: readonly Pointwise[] = [
 const WEIGHTS: readonly RouterSpec["weights"]["rule"][] = ["renormalise", "raw", "one", "one-over-share"];
 
 /**
- * The router as its family has it, with what the file says otherwise: `router.rule`, its `router.top_p` or
- * `router.threshold`, `router.any_k`, `router.weights`, `router.function` (which comes between the matrix and its bias) and
- * `router.temperature`. No GGUF file has these keys: they are for what papers make of a family. SMoE-Dropout, EvoMoE,
- * FactorLLM, dense-to-sparse gates.
+ * The router as its family has it, with what the file says otherwise: `router.gate`, `router.rule`, its `router.top_p` or
+ * `router.threshold` (without one, all experts that score above 0), `router.any_k`, `router.weights`, `router.function`
+ * (which comes between the matrix and its bias) and `router.temperature`. No GGUF file has these keys: they are for what
+ * papers make of a family. SMoE-Dropout, EvoMoE, FactorLLM, dense-to-sparse gates, ReMoE.
  */
 export function withRule(reader: FileReader, router: RouterSpec, experts: number): RouterSpec {
+  const gate = oneOf(reader, "router.gate", GATES);
   const weights = oneOf(reader, "router.weights", WEIGHTS);
   const temperature = reader.number("router.temperature", 0) || undefined;
   return {
     ...router,
-    logits: { ...withFunction(reader, router.logits), ...(temperature && { temperature }) },
+    logits: {
+      ...withFunction(reader, router.logits),
+      ...(gate && { gate }),
+      ...(temperature && { temperature }),
+    },
     selection: selectionOf(reader, router, experts),
     weights: weights ? { ...router.weights, rule: weights } : router.weights,
   };
@@ -57,7 +65,7 @@ function selectionOf(
     case "top-p":
       return { rule, p: reader.number("router.top_p"), kMax: experts };
     case "threshold":
-      return { rule, threshold: reader.number("router.threshold"), kMax: experts };
+      return { rule, threshold: reader.number("router.threshold", LEAST_SCORE), kMax: experts };
     case "all":
     case "expert-choice":
     case "whole-sequence":

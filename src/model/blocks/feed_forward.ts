@@ -144,7 +144,8 @@ export function sparse(build: Build, moe: MoeSpec, site: number, between?: Betwe
     resolve: route(gpu, {
       ...{ experts, topK, pageTable, routes, counts, fault },
       logits: siteLogits(build, moe, site),
-      gate: gating.tree ? "score" : (gating.gate as "softmax" | "sigmoid" | "sqrt-softplus"),
+      // What trees give are weights already, and never below 0.
+      gate: gating.gate === "tree" ? "relu" : gating.gate,
       groups:
         selection.rule === "group-limited"
           ? { count: selection.groups, used: selection.groupsUsed, by: selection.by }

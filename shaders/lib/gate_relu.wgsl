@@ -1,4 +1,4 @@
-// The logit is the score, where another kernel made it one.
+// l where it is above 0, each expert for itself.
 const SUMS_TO_ONE = false;
 const LEAST_TOTAL = 6.103515625e-5; // as gate_sigmoid has it
 
