@@ -486,7 +486,9 @@ describe("families of papers", () => {
   };
 
   test("dynamic routing: top-p as it is, in the first of two layers; heads and rope as its code has them", () => {
-    const file = folder({ ...dynamic, rope_theta: 5e5 }, dynamicShapes);
+    const scaling = { type: "linear", factor: 2 };
+    const unread = { rope_theta: 5e5, rope_scaling: scaling, pretraining_tp: 2, hidden_act: "gelu" };
+    const file = folder({ ...dynamic, ...unread }, dynamicShapes);
     const [attends, routes] = blocksOf(file, 0);
     expect(routes.moe?.router).toMatchObject({
       logits: { gate: "softmax" },
@@ -495,7 +497,10 @@ describe("families of papers", () => {
     });
     expect(attends.kvHeads).toBe(2);
     expect(attends.rope).toEqual(blocksOf(folder(dynamic, dynamicShapes), 0)[0].rope);
-    expect(blocksOf(file, 1)[1].moe).toBeUndefined();
+    const [, dense] = blocksOf(file, 1);
+    expect(dense.moe).toBeUndefined();
+    for (const spec of [routes.moe?.table[0]?.spec, dense.base?.expert])
+      expect(spec).toMatchObject({ activation: "gelu-erf" });
   });
 
   test.each<[string, Settings, SluiceErrorCode, RegExp]>([
@@ -508,12 +513,12 @@ describe("families of papers", () => {
     ["no p", { top_p_threshold: undefined }, "bad-model-file", /top_p_threshold is missing/],
     ["p below 0", { top_p_threshold: -1 }, "bad-model-file", /-1, below 0/],
     ["sparse in every 0th layer", { expert_frequency: 0 }, "bad-model-file", /is 0, not in 1 to/],
-    ["a scaled rope", { rope_scaling: { type: "linear", factor: 2 } }, "unsupported-model", /rope_scaling/],
+    ["another activation", { hidden_act: "mish" }, "unsupported-model", /hidden_act "mish"/],
   ])("dynamic routing: %s", (_, changes, code, message) => {
     expect(failure({ ...dynamic, ...changes }, dynamicShapes)).toMatchObject({ code, message });
   });
 
-  test.each([false, true])("Apollo-MoE: all but two layers dense; shared experts: %s", (isShared) => {
+  test.each([false, true])("Apollo-MoE: experts where its tensors are; shared experts: %s", (isShared) => {
     const dense = { ...attention, ...mlp("mlp", 128) };
     const wide = Array.from({ length: EXPERTS }, (_, e) => mlp(`mlp.experts.${e}`, 128));
     const shared = { ...mlp("mlp.shared_expert", 128), "mlp.shared_expert_gate.weight": [1, WIDTH] };
@@ -535,5 +540,23 @@ describe("families of papers", () => {
     expect(always?.gate !== undefined).toBe(isShared);
     const other = folder({ ...config, share_flag: !isShared }, model(dense, dense, sparse, sparse));
     expect(() => planModel(other)).toThrow(/shexp/);
+
+    const unread = {
+      ...{ rope_scaling: { type: "linear", factor: 2 }, use_sliding_window: true, decoder_sparse_step: 2 },
+      ...{ hidden_act: "gelu_new", norm_topk_prob: true },
+    };
+    const variant = folder({ ...config, ...unread }, model(sparse, dense, dense, sparse));
+    const kinds = planModel(variant).layers.map(({ blocks }) => "moe" in (blocks[1] as Block));
+    expect(kinds).toEqual([true, false, false, true]);
+    const [{ rope }, block] = blocksOf(variant, 0);
+    expect(rope).toEqual(blocksOf(file, 0)[0].rope);
+    expect(block.moe?.router.weights.rule).toBe("renormalise");
+    for (const spec of [block.moe?.table[0]?.spec, blocksOf(variant, 1)[1].base?.expert])
+      expect(spec).toMatchObject({ activation: "gelu" });
+    const windowed = { ...config, use_sliding_window: true, sliding_window: 511 };
+    expect(failure(windowed, model(dense, dense, sparse, sparse))).toMatchObject({
+      code: "unsupported-model",
+      message: /use_sliding_window true/,
+    });
   });
 });

@@ -1,3 +1,4 @@
+import type { Pointwise } from "../../kernels/activation.ts";
 import type { ModelPlan } from "../plan.ts";
 import { ggufRope } from "./gguf_rope.ts";
 import { Parts } from "./parts.ts";
@@ -11,6 +12,8 @@ import type { FileReader } from "./reader.ts";
 export function dynamicMoe(reader: FileReader): ModelPlan {
   const parts = new Parts(reader);
   const rope = ggufRope(reader, parts.keySize, false);
+  // One of those that the configuration was read to.
+  const activation = reader.text("activation") as Pointwise;
   const every = reader.count("interleave_moe_layer_step", 4096);
   const selection = {
     rule: "top-p",
@@ -19,6 +22,8 @@ export function dynamicMoe(reader: FileReader): ModelPlan {
   } as const;
   return parts.model((l) => [
     parts.attention(l, { rope }),
-    l % every === 0 ? parts.experts(l, { rule: "raw", selection }) : parts.dense(l),
+    l % every === 0
+      ? parts.experts(l, { rule: "raw", selection, activation })
+      : parts.dense(l, { activation }),
   ]);
 }

@@ -1,6 +1,7 @@
 import { bam } from "./hugging_face_bam.ts";
 import { factorLlm } from "./hugging_face_factor_llm.ts";
 import { type Family, SIGMOID } from "./hugging_face_family.ts";
+import { ACTIVATIONS, activationOf } from "./hugging_face_keys.ts";
 import { deepseekV2, deepseekV3 } from "./hugging_face_latent.ts";
 import { llama4Text } from "./hugging_face_llama4.ts";
 import { megatronMoe } from "./hugging_face_megatron.ts";
@@ -13,6 +14,8 @@ import { llamaMoeRnn } from "./hugging_face_rmoe.ts";
 import { timeMoe } from "./hugging_face_time_moe.ts";
 
 const noWindow = { sliding_window: [] };
+/** What code does not read that has no other rope than a plain one. */
+const noRopeScaling = { rope_scaling: null, rope_parameters: null };
 /** Windows are there in the file and off. */
 const windowOff = { use_sliding_window: [false] };
 const everyLayer = { decoder_sparse_step: [1], mlp_only_layers: [[]] };
@@ -27,13 +30,13 @@ const bailingNames: Names = {
   "attention.query_key_value": "attn_qkv",
   "attention.dense": "attn_output",
 };
-/** The authors' own code reads neither the key-value heads nor the rope's base that its configuration has. */
+/** The authors' own code turns by base 10000 whatever the configuration says, and has as many key-value heads as others. */
 const dynamicMoe: Family = {
   architecture: "dynamic-moe",
-  expects: { pretraining_tp: [1], rope_scaling: [] },
+  settings: () => ({ num_key_value_heads: null, rope_theta: null, ...noRopeScaling }),
+  activations: Object.keys(ACTIVATIONS),
   keys: (config) => ({
-    "attention.head_count_kv": config.required("num_attention_heads"),
-    "rope.freq_base": 10000,
+    activation: activationOf(config, "silu"),
     interleave_moe_layer_step: config.required("expert_frequency"),
     expert_top_p: config.required("top_p_threshold"),
   }),
@@ -46,16 +49,23 @@ const dynamicMoe: Family = {
     "mlp.mlp.down_proj": "ffn_down",
   },
 };
-/** The authors' own code takes one width for all, and experts in the last two layers, whatever its configuration has. */
+/**
+ * The authors' own code takes one width for all and a plain rope, whatever its configuration has. Which layers have
+ * experts its tensors say: in some of its variants the last two, in others all but `mlp_only_layers`.
+ */
 const apolloMoe: Family = {
   architecture: "apollo-moe",
-  expects: { ...windowOff, decoder_sparse_step: [1] },
+  settings: () => noRopeScaling,
+  activations: Object.keys(ACTIVATIONS),
   keys: (config) => {
     const hidden = config.required("intermediate_size");
+    // Its attentions differ on where a window is: one longer than any text is none.
+    const window = config.number("sliding_window") ?? 4096;
+    if (window < config.required("max_position_embeddings")) config.expect("use_sliding_window", [false]);
     return {
+      activation: activationOf(config, "silu"),
       expert_feed_forward_length: hidden,
       expert_shared_feed_forward_length: config.flag("share_flag") ? hidden : 0,
-      leading_dense_block_count: Math.max(0, config.required("num_hidden_layers") - 2),
     };
   },
 };
