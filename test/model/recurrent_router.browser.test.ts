@@ -34,6 +34,10 @@ describe("small models, as float64 has them", () => {
       { cell: "rnn", shared: { routed: 0.7, shared: 0.4 }, bias: true },
     ],
     ["a gated cell, a bias alone", { cell: "gru", bias: true }],
+    [
+      "a plain router, biases of the attention, GELU",
+      { cell: "none", shared: { routed: 1, shared: 0.6 }, attentionBias: true, isGelu: true },
+    ],
   ])("%s", async (_, options) => {
     const folder = rmoeFolder(options);
     const resident = await answers(folder, tokens);

@@ -72,12 +72,31 @@ test("such routers are not asked early, whoever wants it; others are", async () 
   expect(prepare(await headerOf(smallModel()), {}).sizes.lookahead).toBeGreaterThan(0);
 });
 
+test("matrices split for several devices are the same matrices", async () => {
+  const plan = planModel(await headerOfFolder({ ...gru, isGelu: true }, { pretraining_tp: 2 }));
+  expect(plan).toEqual(planModel(await headerOfFolder({ ...gru, isGelu: true })));
+});
+
+test("any other router than a cell is one matrix, and is asked early", async () => {
+  for (const type of ["linear", null]) {
+    const file = await headerOfFolder({ cell: "none" }, { moe_router_type: type });
+    const [site] = moeBlocks(planModel(file));
+    expect(site?.moe.router).toMatchObject({ selection: { rule: "top-k", k: 2 }, state: undefined });
+    expect(site?.moe.router.logits.layers).toHaveLength(1);
+    expect(prepare(file, {}).sizes.lookahead).toBeGreaterThan(0);
+  }
+});
+
 describe("refused by name", () => {
   test.each<[string, RmoeOptions, Readonly<Record<string, unknown>>, RegExp]>([
-    ["another router", gru, { moe_router_type: "lstm" }, /moe_router_type lstm/],
-    ["a plain router", gru, { moe_router_type: null }, /moe_router_type none/],
     ["dense layers first", gru, { moe_num_layers: 2 }, /moe_num_layers 2/],
-    ["split matrices", gru, { pretraining_tp: 2 }, /pretraining_tp 2/],
+    [
+      "split matrices, whose biases their code leaves out",
+      { ...gru, attentionBias: true },
+      { pretraining_tp: 2 },
+      /pretraining_tp 2/,
+    ],
+    ["another activation", gru, { hidden_act: "mish" }, /hidden_act "mish"/],
     [
       "a shared expert that counts for nothing",
       { ...gru, shared: { routed: 1, shared: 0 } },
@@ -96,6 +115,13 @@ describe("refused by name", () => {
     }
     expect(error).toMatchObject({ code: "unsupported-model" });
     expect(error?.message).toMatch(message);
+  });
+
+  test("a router of another kind than its tensors", async () => {
+    const cell = await headerOfFolder(gru, { moe_router_type: "linear" });
+    expect(() => planModel(cell)).toThrow(/ffn_gate_inp\.weight is missing/);
+    const plain = await headerOfFolder({ cell: "none" }, { moe_router_type: "rnn" });
+    expect(() => planModel(plain)).toThrow(/router_in\.weight is missing/);
   });
 
   test("a cell that is not what its state says: both shapes", async () => {

@@ -1,11 +1,11 @@
 /** Small random RMoE models as folders, and what they compute in float64, as the authors' code has it. */
 import {
+  type ActivationRule,
   attention,
   combine,
   embed,
   expertDown,
   expertGateUp,
-  glu,
   type Matrix,
   matmul,
   rmsnorm,
@@ -22,10 +22,15 @@ const [EXPERTS, TOP_K, HIDDEN, SHARED, STATE] = [6, 2, 32, 64, 32];
 const HEAD = WIDTH / HEADS;
 
 export interface RmoeOptions {
-  readonly cell: "gru" | "rnn";
+  /** Without a cell the router is one matrix. */
+  readonly cell: "gru" | "rnn" | "none";
   /** Weights of the routed experts and of the shared one. */
   readonly shared?: { readonly routed: number; readonly shared: number };
   readonly bias?: boolean;
+  /** In place of SiLU, without approximation. */
+  readonly isGelu?: boolean;
+  /** Of q, k, v and the output. */
+  readonly attentionBias?: boolean;
 }
 
 interface Tensor {
@@ -34,7 +39,13 @@ interface Tensor {
 }
 type Tensors = ReadonlyMap<string, Tensor>;
 
-export const rmoeConfig = ({ cell, shared, bias = false }: RmoeOptions) => ({
+export const rmoeConfig = ({
+  cell,
+  shared,
+  bias = false,
+  isGelu = false,
+  attentionBias = false,
+}: RmoeOptions) => ({
   architectures: ["LlamaForCausalLM"],
   model_type: "llama_moe_rnn",
   vocab_size: VOCABULARY,
@@ -44,7 +55,8 @@ export const rmoeConfig = ({ cell, shared, bias = false }: RmoeOptions) => ({
   num_hidden_layers: LAYERS,
   num_attention_heads: HEADS,
   num_key_value_heads: KV_HEADS,
-  hidden_act: "silu",
+  hidden_act: isGelu ? "gelu" : "silu",
+  attention_bias: attentionBias,
   rms_norm_eps: 1e-5,
   pretraining_tp: 1,
   rope_theta: 10000,
@@ -63,9 +75,10 @@ export const rmoeConfig = ({ cell, shared, bias = false }: RmoeOptions) => ({
   tie_word_embeddings: false,
 });
 
-const gatesOf = (cell: RmoeOptions["cell"]) => (cell === "gru" ? ["r", "z", "n"] : ["n"]);
+const GATES = { gru: ["r", "z", "n"], rnn: ["n"], none: [] };
+const gatesOf = (cell: RmoeOptions["cell"]): readonly string[] => GATES[cell];
 
-function tensorsOf({ cell, shared, bias }: RmoeOptions): Tensors {
+function tensorsOf({ cell, shared, bias, attentionBias }: RmoeOptions): Tensors {
   const random = seeded(95);
   const tensors = new Map<string, Tensor>();
   const add = (name: string, scale: number, shape: readonly number[], mean = 0) => {
@@ -90,9 +103,13 @@ function tensorsOf({ cell, shared, bias }: RmoeOptions): Tensors {
       ["o", WIDTH],
     ] as const) {
       add(at(`self_attn.${part}_proj.weight`), 0.1, [rows, WIDTH]);
+      if (attentionBias) add(at(`self_attn.${part}_proj.bias`), 0.3, [rows]);
     }
-    add(at("block_sparse_moe.weight1"), 0.15, [STATE, WIDTH]);
-    add(at("block_sparse_moe.weight2"), 0.5, [EXPERTS, STATE]);
+    if (cell === "none") add(at("block_sparse_moe.gate.weight"), 0.2, [EXPERTS, WIDTH]);
+    else {
+      add(at("block_sparse_moe.weight1"), 0.15, [STATE, WIDTH]);
+      add(at("block_sparse_moe.weight2"), 0.5, [EXPERTS, STATE]);
+    }
     if (bias) add(at("block_sparse_moe.bias"), 0.2, [WIDTH]);
     for (let e = 0; e < EXPERTS; e++) {
       add(at(`block_sparse_moe.experts.${e}.w1.weight`), 0.15, [HIDDEN, WIDTH]);
@@ -124,32 +141,43 @@ export function rmoeLogits(options: RmoeOptions, tokens: readonly number[]): Flo
   const positions = tokens.map((_, i) => i);
   const turned = { ...ropeTable({ base: 10000, dims: HEAD }), positions, variant: "neox" } as const;
   let x = embed(vector(all, "model.embed_tokens.weight"), WIDTH, tokens);
+  const rule: ActivationRule = { activation: options.isGelu ? "gelu-erf" : "silu" };
   let state: Float64Array = new Float64Array(tokens.length * STATE);
   for (let l = 0; l < LAYERS; l++) {
     const at = (name: string) => `model.layers.${l}.${name}`;
     const linear = (name: string) => matrix(all, [at(name)]);
+    const projection = (part: string) => {
+      const weight = linear(`self_attn.${part}_proj.weight`);
+      if (!options.attentionBias) return weight;
+      return { ...weight, bias: [...vector(all, at(`self_attn.${part}_proj.bias`))] };
+    };
     const a = rmsnorm(x, vector(all, at("input_layernorm.weight")), 1e-5);
-    const q = rope(matmul(a, linear("self_attn.q_proj.weight")), { ...turned, heads: HEADS });
-    const k = rope(matmul(a, linear("self_attn.k_proj.weight")), { ...turned, heads: KV_HEADS });
-    const v = matmul(a, linear("self_attn.v_proj.weight"));
+    const q = rope(matmul(a, projection("q")), { ...turned, heads: HEADS });
+    const k = rope(matmul(a, projection("k")), { ...turned, heads: KV_HEADS });
+    const v = matmul(a, projection("v"));
     const shape = { heads: HEADS, kvHeads: KV_HEADS, positions, scale: 1 / Math.sqrt(HEAD) };
-    x = matmul(attention(q, k, v, shape), linear("self_attn.o_proj.weight"), x);
+    x = matmul(attention(q, k, v, shape), projection("o"), x);
 
     const f = rmsnorm(x, vector(all, at("post_attention_layernorm.weight")), 1e-5);
-    state = advanced(all, options, matmul(f, linear("block_sparse_moe.weight1")), state);
-    const logits = matmul(state, linear("block_sparse_moe.weight2"));
+    if (options.cell !== "none") {
+      state = advanced(all, options, matmul(f, linear("block_sparse_moe.weight1")), state);
+    }
+    const logits =
+      options.cell === "none"
+        ? matmul(f, linear("block_sparse_moe.gate.weight"))
+        : matmul(state, linear("block_sparse_moe.weight2"));
     const chosen = route(logits, { experts: EXPERTS, topK: TOP_K, weightRule: "renorm" });
     const expert = (part: string) =>
       matrix(
         all,
         Array.from({ length: EXPERTS }, (_, e) => at(`block_sparse_moe.experts.${e}.${part}.weight`)),
       );
-    const hidden = expertGateUp(f, each(expert("w1")), each(expert("w3")), chosen.experts);
+    const hidden = expertGateUp(f, each(expert("w1")), each(expert("w3")), chosen.experts, rule);
     const rows = expertDown(hidden, each(expert("w2")), chosen.experts);
     const routed = combine(rows, chosen.weights, TOP_K);
     const bias = options.bias ? vector(all, at("block_sparse_moe.bias")) : new Float32Array(WIDTH);
     const { routed: weight, shared: shareWeight } = options.shared ?? { routed: 1, shared: 0 };
-    const share = options.shared ? sharedExpert(all, at, f) : new Float64Array(x.length);
+    const share = options.shared ? sharedExpert(all, at, f, rule) : new Float64Array(x.length);
     x = x.map((value, i) => {
       const sum = (routed[i] as number) + (bias[i % WIDTH] as number);
       return value + weight * sum + shareWeight * (share[i] as number);
@@ -168,9 +196,13 @@ function advanced(all: Tensors, { cell }: RmoeOptions, x: Float64Array, state: F
   return recurrentCell(kind, STATE, { fromInput: products("i", x), fromState: products("h", state) }, state);
 }
 
-function sharedExpert(all: Tensors, at: (name: string) => string, f: Float64Array): Float64Array {
-  const both = matrix(all, [at("mlp_share.gate_proj.weight"), at("mlp_share.up_proj.weight")]);
-  return matmul(glu(matmul(f, both), SHARED, false), matrix(all, [at("mlp_share.down_proj.weight")]));
+function sharedExpert(all: Tensors, at: (name: string) => string, f: Float64Array, rule: ActivationRule) {
+  const everyToken = new Array<number>(f.length / WIDTH).fill(0);
+  const part = (name: string) => {
+    const { values, rows, cols } = matrix(all, [at(`mlp_share.${name}_proj.weight`)]);
+    return { values, rows, cols };
+  };
+  return expertDown(expertGateUp(f, part("gate"), part("up"), everyToken, rule), part("down"), everyToken);
 }
 
 function vector(all: Tensors, name: string): Float32Array {

@@ -1,10 +1,11 @@
 import type { Config } from "./hugging_face_config.ts";
 import type { Family } from "./hugging_face_family.ts";
-import type { Keys } from "./hugging_face_keys.ts";
+import { ACTIVATIONS, activationOf, type Keys } from "./hugging_face_keys.ts";
 import type { Names } from "./hugging_face_names.ts";
 
 /** Of a GRU; a plain cell has the last. */
 const GATES = ["r", "z", "n"];
+const CELLS = ["gru", "rnn"];
 const cellNames: Names = Object.fromEntries(
   GATES.flatMap((gate) =>
     ["i", "h"].flatMap((of) =>
@@ -16,7 +17,7 @@ const cellNames: Names = Object.fromEntries(
 /** RMoE as its authors published it. Their class is called `LlamaForCausalLM`, so `model_type` alone tells it. */
 export const llamaMoeRnn: Family = {
   architecture: "rmoe",
-  expects: { pretraining_tp: [1] },
+  activations: Object.keys(ACTIVATIONS),
   keys: routerKeys,
   names: {
     ...cellNames,
@@ -30,14 +31,19 @@ export const llamaMoeRnn: Family = {
 };
 
 function routerKeys(config: Config): Keys {
-  const cell = config.text("moe_router_type") ?? "none";
-  if (cell !== "gru" && cell !== "rnn") throw config.unsupported(`moe_router_type ${cell}`, "gru or rnn");
+  // Whatever else it says, their code has a plain router.
+  const cell = CELLS.find((known) => known === config.text("moe_router_type"));
+  // Cut in several, their matrices come to the same, but for biases, which their code then leaves out.
+  if (config.flag("attention_bias")) config.expect("pretraining_tp", [1]);
   // Dense layers before the first with experts do not run in the published code either.
   config.expect("moe_num_layers", [config.required("num_hidden_layers")]);
   const dense = config.required("intermediate_size");
   return {
-    "router.cell": cell,
-    "router.state_length": config.required("moe_router_rnn_hidden_size"),
+    activation: activationOf(config, "silu"),
+    ...(cell && {
+      "router.cell": cell,
+      "router.state_length": config.required("moe_router_rnn_hidden_size"),
+    }),
     expert_feed_forward_length: config.number("moe_expert_intermediate_size") ?? dense,
     expert_sum_bias: config.flag("add_moe_bias") ?? false,
     ...(config.flag("add_moe_share_expert") ? sharedKeys(config, dense) : {}),
