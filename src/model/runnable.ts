@@ -227,7 +227,7 @@ function needMoe(moe: MoeSpec, need: Need): void {
     !weights.dropsZeros || (isTopK && weights.rule === "renormalise"),
     "experts dropped by another rule than softmax top-k, renormalised",
   );
-  for (const { input, state } of cells) for (const linear of [...input, ...state]) needLinear(linear, need);
+  for (const { input, state } of cells) for (const linear of [...input, ...state]) needSmall(linear, need);
   const { cosine } = logits;
   need(!cosine || logits.layers.length === 1, "cosines behind a router of two layers");
   const vectors = [
@@ -264,8 +264,8 @@ function needSmall(linear: Linear, need: Need): void {
     needLinear(linear, need);
     return;
   }
-  needFloats(weight, need);
-  need(!bias && !scale, `a small matrix with a bias or a scale (tensor ${weight.name})`);
+  for (const floats of [weight, bias]) if (floats) needFloats(floats, need);
+  need(!scale, `a small matrix with a scale (tensor ${weight.name})`);
 }
 
 function needExpertOfSite(spec: ExpertSpec, need: Need): void {

@@ -158,8 +158,9 @@ const kernels: Record<string, (gpu: Gpu, fault: GPUBuffer | undefined) => Run> =
   "matmul of several": (gpu, fault) => product(gpu, fault, 2, TOKENS),
   small_matmul: (gpu, fault) => {
     const y = guarded(gpu, "y", normals(seeded(4), TOKENS * 12));
-    const args = { matrix: vector(gpu, 12 * 10), cols: 10, add: true, x: floats(gpu, "x", TOKENS * 10), y };
-    return { steps: [small_matmul(gpu, { ...args, fault })], outputs: [y] };
+    const matrices = [{ matrix: vector(gpu, 12 * 10) }];
+    const args = { matrices, cols: 10, add: true, x: floats(gpu, "x", TOKENS * 10), y };
+    return { steps: small_matmul(gpu, { ...args, fault }), outputs: [y] };
   },
   rope_kv: (gpu, fault) => {
     const shape = { heads: 2, kvHeads: 1, headSize: 32, rotary: 32, interleaved: false, context: 8 };

@@ -33,7 +33,7 @@ describe("small models, as float64 has them", () => {
       "a plain cell, a shared expert, a bias",
       { cell: "rnn", shared: { routed: 0.7, shared: 0.4 }, bias: true },
     ],
-    ["a gated cell, a bias alone", { cell: "gru", bias: true }],
+    ["a gated cell of no whole groups of weights, a bias alone", { cell: "gru", state: 18, bias: true }],
     [
       "a plain router, biases of the attention, GELU",
       { cell: "none", shared: { routed: 1, shared: 0.6 }, attentionBias: true, isGelu: true },

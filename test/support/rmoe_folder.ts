@@ -18,12 +18,15 @@ import { filesOf, textFiles } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
 const [WIDTH, HEADS, KV_HEADS, LAYERS, VOCABULARY] = [64, 2, 1, 3, 96];
-const [EXPERTS, TOP_K, HIDDEN, SHARED, STATE] = [6, 2, 32, 64, 32];
+const [EXPERTS, TOP_K, HIDDEN, SHARED] = [6, 2, 32, 64];
+const STATE = 32;
 const HEAD = WIDTH / HEADS;
 
 export interface RmoeOptions {
   /** Without a cell the router is one matrix. */
   readonly cell: "gru" | "rnn" | "none";
+  /** Length of the cell's state; 32 unless told. */
+  readonly state?: number;
   /** Weights of the routed experts and of the shared one. */
   readonly shared?: { readonly routed: number; readonly shared: number };
   readonly bias?: boolean;
@@ -41,6 +44,7 @@ type Tensors = ReadonlyMap<string, Tensor>;
 
 export const rmoeConfig = ({
   cell,
+  state = STATE,
   shared,
   bias = false,
   isGelu = false,
@@ -71,14 +75,14 @@ export const rmoeConfig = ({
   share_weight: shared?.shared ?? 0.5,
   add_moe_bias: bias,
   moe_router_type: cell,
-  moe_router_rnn_hidden_size: STATE,
+  moe_router_rnn_hidden_size: state,
   tie_word_embeddings: false,
 });
 
 const GATES = { gru: ["r", "z", "n"], rnn: ["n"], none: [] };
 const gatesOf = (cell: RmoeOptions["cell"]): readonly string[] => GATES[cell];
 
-function tensorsOf({ cell, shared, bias, attentionBias }: RmoeOptions): Tensors {
+function tensorsOf({ cell, state = STATE, shared, bias, attentionBias }: RmoeOptions): Tensors {
   const random = seeded(95);
   const tensors = new Map<string, Tensor>();
   const add = (name: string, scale: number, shape: readonly number[], mean = 0) => {
@@ -88,8 +92,8 @@ function tensorsOf({ cell, shared, bias, attentionBias }: RmoeOptions): Tensors 
   add("model.embed_tokens.weight", 0.5, [VOCABULARY, WIDTH]);
   for (const gate of gatesOf(cell)) {
     for (const of of ["i", "h"]) {
-      add(`model.rnn_router.weight_${of}${gate}`, 0.25, [STATE, STATE]);
-      add(`model.rnn_router.bias_${of}${gate}`, 0.2, [STATE]);
+      add(`model.rnn_router.weight_${of}${gate}`, 0.25, [state, state]);
+      add(`model.rnn_router.bias_${of}${gate}`, 0.2, [state]);
     }
   }
   for (let l = 0; l < LAYERS; l++) {
@@ -107,8 +111,8 @@ function tensorsOf({ cell, shared, bias, attentionBias }: RmoeOptions): Tensors 
     }
     if (cell === "none") add(at("block_sparse_moe.gate.weight"), 0.2, [EXPERTS, WIDTH]);
     else {
-      add(at("block_sparse_moe.weight1"), 0.15, [STATE, WIDTH]);
-      add(at("block_sparse_moe.weight2"), 0.5, [EXPERTS, STATE]);
+      add(at("block_sparse_moe.weight1"), 0.15, [state, WIDTH]);
+      add(at("block_sparse_moe.weight2"), 0.5, [EXPERTS, state]);
     }
     if (bias) add(at("block_sparse_moe.bias"), 0.2, [WIDTH]);
     for (let e = 0; e < EXPERTS; e++) {
@@ -142,7 +146,7 @@ export function rmoeLogits(options: RmoeOptions, tokens: readonly number[]): Flo
   const turned = { ...ropeTable({ base: 10000, dims: HEAD }), positions, variant: "neox" } as const;
   let x = embed(vector(all, "model.embed_tokens.weight"), WIDTH, tokens);
   const rule: ActivationRule = { activation: options.isGelu ? "gelu-erf" : "silu" };
-  let state: Float64Array = new Float64Array(tokens.length * STATE);
+  let state: Float64Array = new Float64Array(tokens.length * (options.state ?? STATE));
   for (let l = 0; l < LAYERS; l++) {
     const at = (name: string) => `model.layers.${l}.${name}`;
     const linear = (name: string) => matrix(all, [at(name)]);
@@ -186,14 +190,19 @@ export function rmoeLogits(options: RmoeOptions, tokens: readonly number[]): Flo
   return matmul(rmsnorm(x, vector(all, "model.norm.weight"), 1e-5), matrix(all, ["lm_head.weight"]));
 }
 
-function advanced(all: Tensors, { cell }: RmoeOptions, x: Float64Array, state: Float64Array) {
+function advanced(
+  all: Tensors,
+  { cell, state: size = STATE }: RmoeOptions,
+  x: Float64Array,
+  state: Float64Array,
+) {
   const products = (of: "i" | "h", input: Float64Array) => {
     const names = (part: string) => gatesOf(cell).map((gate) => `model.rnn_router.${part}_${of}${gate}`);
     const bias = names("bias").flatMap((name) => [...vector(all, name)]);
     return matmul(input, { ...matrix(all, names("weight")), bias });
   };
   const kind = cell === "gru" ? "gru" : "tanh";
-  return recurrentCell(kind, STATE, { fromInput: products("i", x), fromState: products("h", state) }, state);
+  return recurrentCell(kind, size, { fromInput: products("i", x), fromState: products("h", state) }, state);
 }
 
 function sharedExpert(all: Tensors, at: (name: string) => string, f: Float64Array, rule: ActivationRule) {

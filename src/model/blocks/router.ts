@@ -147,10 +147,13 @@ function multiply(
   { activation, add = false }: { readonly activation?: Pointwise; readonly add?: boolean } = {},
 ): Step[] {
   const { fault } = state;
-  const small = linears.find(({ weight }) => !hasWholeGroups(weight))?.weight;
-  if (small) {
-    const matrix = weights.vector(small.name);
-    return [small_matmul(gpu, { matrix, cols: small.shape.at(-1) ?? 1, add, x, y, fault })];
+  // Those that are stacked have rows of one length.
+  const [first] = linears;
+  if (first && !hasWholeGroups(first.weight)) {
+    const matrices = linears.map(({ weight, bias }) => {
+      return { matrix: weights.vector(weight.name), bias: bias && weights.vector(bias.name) };
+    });
+    return small_matmul(gpu, { matrices, cols: first.weight.shape.at(-1) ?? 1, add, x, y, fault });
   }
   const matrices = linears.flatMap((w) => weights.matrix(w));
   return matmul(gpu, { matrices, x, y, tile, activation, add, fault });
