@@ -57,6 +57,11 @@ test("only linear routers are asked early", async () => {
   expect([await lookahead("mlp"), await lookahead("gmm")]).toEqual([0, 0]);
 });
 
+test("what the authors' code does not read is not looked at", async () => {
+  const config = { hidden_act: "mish", layer_norm_epsilon: 1, sample_topk: 2, aux_loss_type: "switch" };
+  expect(await plan({}, config)).toEqual(await plan({}));
+});
+
 test("more choices of attention than a workgroup has room for are refused", async () => {
   const model = await plan({});
   const layers = model.layers.map(({ blocks }) => ({
