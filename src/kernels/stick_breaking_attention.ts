@@ -27,17 +27,29 @@ export interface StickBreakingAttentionArgs extends Stoppable {
   readonly out: GPUBuffer;
 }
 
+const LANES = 32;
+/** Floats of workgroup memory that every adapter has. */
+const MOST_SHARED = 4096;
+
+/** As many as have room for what each shares, and for its part in reductions. */
+function lanesFor(shared: number): number {
+  let lanes = LANES;
+  while (lanes > 1 && lanes * (shared + 2) > MOST_SHARED) lanes /= 2;
+  return lanes;
+}
+
 /** Causal attention that breaks a stick in place of the softmax, over the cache, which holds the replay's own tokens already. */
 export function stick_breaking_attention(gpu: Gpu, args: StickBreakingAttentionArgs): Step {
-  const { lanes, snippet, enable } = reduction(gpu, 32);
   const { heads, headSize, topK, tile, q, keys, values, routes, out } = args;
+  const shared = 2 * tile * topK;
+  const { lanes, snippet, enable } = reduction(gpu, lanesFor(shared));
   return makeStep(gpu, {
     label: "stick_breaking_attention",
     source,
     enable,
     constants: {
       LANES: lanes,
-      SHARED: 2 * tile * topK,
+      SHARED: shared,
       HEADS: heads,
       HEAD: headSize,
       ROUTES: topK,

@@ -13,6 +13,7 @@ import {
   type Linear,
   type ModelPlan,
   type MoeSpec,
+  maxRoutes,
   moeLayers,
   moeOf,
   type NormSpec,
@@ -104,6 +105,8 @@ function needBlock(block: Block, need: Need): void {
   if (block.kind === "attention") needAttention(block, need);
   if (block.kind === "expert-attention") {
     needHeads([block.headSize], need);
+    const choices = maxRoutes(block.moe.router, block.moe.experts);
+    need(choices < MOST_SHARED / 2, `${choices} experts of attention for a token (below ${MOST_SHARED / 2})`);
     needMoe(block.moe, need);
   }
   if (block.kind === "product-key") needProductKeys(block, need);

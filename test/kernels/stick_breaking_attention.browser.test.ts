@@ -104,7 +104,7 @@ onGpu(
     test("sharp scores, beyond what an exponential holds", () => agrees({ position: 90, sharpness: 150 }));
     test.each([4, 20, 64, 160])("heads of %d", (headSize) => agrees({ headSize, position: 37 }));
     test("one head, one choice", () => agrees({ heads: 1, topK: 1, position: 40 }));
-    test("five choices", () => agrees({ topK: 5, position: 40 }));
+    test.each([5, 70])("%d choices", (topK) => agrees({ topK, position: 40 }));
     test.each([1, TILE / 2])("a chunk from the start, tile %d", (tile) => agrees({ tile, tokens: 13 }));
     test("a chunk from a later position, across the lanes", () =>
       agrees({ tile: TILE / 2, tokens: 10, position: 60, lean: -2 }));

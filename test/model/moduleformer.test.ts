@@ -3,11 +3,12 @@ import type { SluiceError } from "../../src/errors.ts";
 import { planModel } from "../../src/model/archs/index.ts";
 import { prepare } from "../../src/model/load.ts";
 import { planPages } from "../../src/model/pages.ts";
-import { moeOf } from "../../src/model/plan.ts";
+import { type Block, moeOf } from "../../src/model/plan.ts";
 import { requireRunnable } from "../../src/model/runnable.ts";
 import { specOf } from "../../src/source/spec.ts";
 import { MemoryBackend } from "../../src/store/memory.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
+import { failure } from "../support/engine.ts";
 import {
   type ModuleFormerOptions,
   moduleFormerFolder,
@@ -54,6 +55,24 @@ test("only linear routers are asked early", async () => {
     prepare(await headerOf({ ...plainModules, gate }), {}).sizes.lookahead;
   expect(await lookahead("linear")).toBeGreaterThan(0);
   expect([await lookahead("mlp"), await lookahead("gmm")]).toEqual([0, 0]);
+});
+
+test("what the authors' code does not read is not looked at", async () => {
+  const config = { hidden_act: "mish", layer_norm_epsilon: 1, sample_topk: 2, aux_loss_type: "switch" };
+  expect(await plan({}, config)).toEqual(await plan({}));
+});
+
+test("more choices of attention than a workgroup has room for are refused", async () => {
+  const model = await plan({});
+  const layers = model.layers.map(({ blocks }) => ({
+    blocks: blocks.map((block): Block => {
+      if (block.kind !== "expert-attention") return block;
+      const selection = { rule: "top-k", k: 2048 } as const;
+      return { ...block, moe: { ...block.moe, router: { ...block.moe.router, selection } } };
+    }),
+  }));
+  const error = await failure("unsupported-model", () => requireRunnable({ ...model, layers }));
+  expect(error.message).toMatch(/2048 experts of attention for a token \(below 2048\)/);
 });
 
 describe("refused", () => {

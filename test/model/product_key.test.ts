@@ -68,6 +68,20 @@ test("as many keys expected as there are: all are kept", async () => {
   expect(blocksOf(plan)[0]?.router?.threshold).toBe(Number.NEGATIVE_INFINITY);
 });
 
+test("what changes nothing that is computed is taken as it is", async () => {
+  const plan = planModel(
+    await headerOf(vertical, { pretraining_tp: 2, mlp_bias: true, intermediate_size: 9 }),
+  );
+  expect(plan).toEqual(planModel(await headerOf(vertical)));
+});
+
+test.each([
+  ["gelu_accurate", "gelu"],
+  ["linear", "linear"],
+])("the activation %s", async (hidden_act, activation) => {
+  expect(blocksOf(planModel(await headerOf(vertical, { hidden_act })))[0]).toMatchObject({ activation });
+});
+
 test("second matrices are quantised on the way to disk where that is asked for, scores and biases are not", async () => {
   const plan = planModel(await headerOf(vertical), "q8_0");
   const [block] = blocksOf(plan) as [ProductKeyBlock];

@@ -45,11 +45,13 @@ export const ACTIVATIONS: Readonly<Record<string, Pointwise>> = {
   gelu_python: "gelu-erf",
   gelu_new: "gelu",
   gelu_fast: "gelu",
+  gelu_accurate: "gelu",
   gelu_pytorch_tanh: "gelu",
   relu: "relu",
   relu2: "relu-squared",
   sigmoid: "sigmoid",
   tanh: "tanh",
+  linear: "linear",
 };
 
 /** Of a family whose `activations` are these. @param otherwise where the configuration says nothing */

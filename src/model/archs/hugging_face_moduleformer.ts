@@ -1,6 +1,6 @@
 import type { Config } from "./hugging_face_config.ts";
 import type { Family } from "./hugging_face_family.ts";
-import type { Keys } from "./hugging_face_keys.ts";
+import { ACTIVATIONS, type Keys } from "./hugging_face_keys.ts";
 import type { Names } from "./hugging_face_names.ts";
 
 /** Nothing in the model ends with a position: its authors' code takes a text of any length. */
@@ -8,22 +8,6 @@ const CONTEXT_TOKENS = 1 << 20;
 /** What PyTorch's LayerNorm has; `layer_norm_epsilon` is read by nothing. */
 const EPSILON = 1e-5;
 
-/** Functions by the names that `activation_function` has for them. */
-const ACTIVATIONS: Readonly<Record<string, string>> = {
-  relu: "relu",
-  relu2: "relu-squared",
-  silu: "silu",
-  swish: "silu",
-  tanh: "tanh",
-  sigmoid: "sigmoid",
-  linear: "linear",
-  gelu: "gelu-erf",
-  gelu_python: "gelu-erf",
-  gelu_new: "gelu",
-  gelu_fast: "gelu",
-  gelu_accurate: "gelu",
-  gelu_pytorch_tanh: "gelu",
-};
 const GATES: readonly string[] = ["mlp", "linear", "gmm"];
 
 /** A router of either block, whatever its kind. */
@@ -45,6 +29,7 @@ export const moduleFormer: Family = {
     max_position_embeddings: CONTEXT_TOKENS,
     tie_word_embeddings: config.flag("tie_word_embeddings") ?? false,
   }),
+  activations: "any",
   keys: moduleKeys,
   names: {
     wte: "token_embd",

@@ -5,7 +5,8 @@ import { ACTIVATIONS, activationOf, type Keys } from "./hugging_face_keys.ts";
 /** Monet as its authors published it, both ways of decomposing its experts. */
 export const monet: Family = {
   architecture: "monet",
-  expects: { pretraining_tp: [1], moe_decompose: ["vertical", "horizontal"] },
+  // `pretraining_tp` cuts products of attention into parts that are put together again.
+  expects: { moe_decompose: ["vertical", "horizontal"] },
   activations: Object.keys(ACTIVATIONS),
   keys,
   names: {
