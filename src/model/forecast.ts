@@ -31,6 +31,7 @@ export async function forecast(
   signal: AbortSignal,
 ): Promise<Forecast> {
   const said = outputs ? byHead(await runner.logits(bitsOf(points), signal), heads, size) : [];
+  for (const { values } of said) requireNumbers(values);
   const sequence = Array.from(points);
   const start = points.length;
   const rounds = headsInTurn(heads, steps);

@@ -82,18 +82,16 @@ describe("the rounds of a forecast", () => {
     expect(positionsNeeded(headsOf(8, 1, 32, 4), 3, 1e12)).toBe(3 + 1e12 - 1);
   });
 
-  test("what is not a number is not given out", async () => {
+  test.each([
+    [1, false],
+    [0, true],
+  ])("what is not a number is not given out: %i steps, outputs %s", async (steps, outputs) => {
     const { forecasting } = fake([1]);
-    const runner = { ...forecasting.runner, lastLogits: async () => Float32Array.of(Number.NaN) };
+    const logits = async () => Float32Array.of(Number.NaN);
+    const runner = { ...forecasting.runner, lastLogits: logits, logits };
     const events = { started: () => {}, ended: async () => {} };
     const signal = new AbortController().signal;
-    const said = forecast(
-      { ...forecasting, runner },
-      Float32Array.of(1),
-      { steps: 1, outputs: false },
-      events,
-      signal,
-    );
+    const said = forecast({ ...forecasting, runner }, Float32Array.of(1), { steps, outputs }, events, signal);
     await expect(said).rejects.toMatchObject({ code: "bad-model-file" });
   });
 });
