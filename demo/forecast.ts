@@ -11,10 +11,11 @@ async function run({ json, ...options }: ForecastOptions): Promise<string> {
   const logitsFile = writablePath("--logits", options.logitsFile);
   const traceFile = writablePath("--trace", options.traceFile);
   const { load, steps, standardise, horizon } = options;
-  const series = readSeriesFile(options.seriesFile, options.column);
+  const { numbers: series, size: pointSize } = readSeriesFile(options.seriesFile, options.column);
   const job: ForecastJob = {
     load,
     series,
+    pointSize,
     steps,
     standardise,
     horizon,

@@ -37,6 +37,8 @@ export interface ForecastJob {
   readonly load?: JobLoad;
   /** Its points in order, the numbers of a point one after the other. */
   readonly series: readonly number[];
+  /** Numbers of a point, where the caller knows; the model's then have to be as many. */
+  readonly pointSize?: number | undefined;
   readonly steps: number;
   readonly standardise: boolean;
   /** Which head's outputs are given out as logits, by its points; the first if absent. */
@@ -119,7 +121,13 @@ async function runOn(model: Model, job: Job, events: JobEvents, start: number): 
 }
 
 async function forecastOn(model: Model, job: ForecastJob, events: JobEvents): Promise<ForecastResult> {
-  const { series, steps, standardise, wantsLogits } = job;
+  const { series, pointSize, steps, standardise, wantsLogits } = job;
+  const { size = pointSize } = model.info.series ?? {};
+  if (pointSize !== undefined && pointSize !== size) {
+    throw new SluiceError("bad-request", `points of the series have ${pointSize} numbers`, {
+      remedy: `Give points of ${size}, as ${model.info.name} reads them.`,
+    });
+  }
   const { values, horizons, outputs } = await model.forecast(series, {
     ...{ steps, standardise, outputs: wantsLogits },
   });
@@ -129,7 +137,9 @@ async function forecastOn(model: Model, job: ForecastJob, events: JobEvents): Pr
 }
 
 function outputsOf(outputs: readonly HorizonOutputs[], horizon: number | undefined): Float32Array {
-  const head = horizon === undefined ? outputs[0] : outputs.find(({ steps }) => steps === horizon);
+  const said = horizon ?? outputs[0]?.steps;
+  // Of several that say as many, the published code asks the last.
+  const head = outputs.findLast(({ steps }) => steps === said);
   if (head) return head.values;
   throw new SluiceError("bad-request", `no head of the model says ${horizon} points at once`, {
     remedy: `Use one of --horizon ${outputs.map(({ steps }) => steps).join(", ")}.`,

@@ -31,7 +31,7 @@ export function readSeries(
     settings,
     undo: (said) => ({
       ...said,
-      values: said.values.map((value, i) => value * of(i).deviation + of(i).mean),
+      values: said.values.map((value, i) => representable(value * of(i).deviation + of(i).mean)),
     }),
   };
 }
@@ -43,9 +43,20 @@ interface Spread {
 
 /** Mean and standard deviation of a sample; 1 where there is none, so that a constant is only moved. */
 function measure(values: readonly number[]): Spread {
+  const [first = 0] = values;
+  // Rounding would leave most constants a deviation.
+  if (values.every((value) => value === first)) return { mean: first, deviation: 1 };
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   return { mean, deviation: Math.sqrt(squares / (values.length - 1)) || 1 };
+}
+
+function representable(value: number): number {
+  if (Number.isFinite(Math.fround(value))) return value;
+  throw badRequest(
+    `what is said of the series is ${value}, which no float of 32 bits holds`,
+    "Scale the series.",
+  );
 }
 
 /** As finite floats of 32 bits. */

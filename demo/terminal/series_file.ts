@@ -5,8 +5,15 @@ import { callerFolder } from "./model_place.ts";
 
 const REMEDY = "Give --series a JSON list of numbers, a number a line, or a table and --column.";
 
-/** The numbers of a file, those of a point one after the other. @throws SluiceError `bad-request` */
-export function readSeriesFile(file: string, column?: string): number[] {
+export interface SeriesFile {
+  /** Those of a point one after the other. */
+  readonly numbers: number[];
+  /** Numbers of a point, where the file says which belong together. */
+  readonly size: number | undefined;
+}
+
+/** @throws SluiceError `bad-request` */
+export function readSeriesFile(file: string, column?: string): SeriesFile {
   const path = resolve(callerFolder, file);
   let text: string;
   try {
@@ -18,13 +25,14 @@ export function readSeriesFile(file: string, column?: string): number[] {
 }
 
 /** @param column of a table: its name in the first line, or its number from 1 on */
-export function readSeries(text: string, column?: string): number[] {
+export function readSeries(text: string, column?: string): SeriesFile {
   const isJson = /^\s*[[{]/.test(text);
-  if (!isJson) return readTable(text, column);
+  if (!isJson) return { numbers: readTable(text, column), size: undefined };
   if (column !== undefined) throw refused("JSON has no columns");
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    // Without the mark of byte order that some programs begin a file with.
+    value = JSON.parse(text.trim());
   } catch (cause) {
     throw refused(`its ${text.length} characters are not JSON`, cause);
   }
@@ -32,31 +40,44 @@ export function readSeries(text: string, column?: string): number[] {
   if (!Array.isArray(list)) throw refused("it has no list called series");
   const widths = new Set(list.map((point: unknown) => (Array.isArray(point) ? point.length : -1)));
   if (widths.size > 1) throw refused("its points have different numbers of numbers");
-  return list.flat().map((number: unknown, i) => {
+  const [width = -1] = widths;
+  const numbers = list.flat().map((number: unknown, i) => {
     if (typeof number === "number") return number;
     throw refused(`item ${i} is ${JSON.stringify(number)}, not a number`);
   });
+  // One list in a list is a batch of one series as well as one point.
+  return { numbers, size: width === -1 || list.length === 1 ? undefined : width };
 }
 
 function readTable(text: string, column: string | undefined): number[] {
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  const rows = lines.map((line) => line.split(/[,;\t]/).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1")));
+  const separator = [";", "\t", ","].find((one) => lines[0]?.includes(one)) ?? ",";
+  const rows = lines.map((line) =>
+    line.split(separator).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1")),
+  );
   const [first = []] = rows;
   // A list on one line.
   if (rows.length === 1 && column === undefined) return first.map((cell, i) => numberIn(cell, 1, i));
-  const hasNames = first.some((cell) => !isNumber(cell));
+  const uneven = rows.findIndex((row) => row.length !== first.length);
+  if (uneven !== -1) {
+    throw refused(`line ${uneven + 1} has ${rows[uneven]?.length} columns, line 1 has ${first.length}`);
+  }
   const at = columnOf(first, column);
-  const from = hasNames ? 1 : 0;
+  const hasName = !isNumber(first[at] ?? "");
+  if (!hasName && !first.every(isNumber)) {
+    throw refused(`line 1 may be names or a point: its column ${at + 1} is a number, not all others are`);
+  }
+  const from = hasName ? 1 : 0;
   return rows.slice(from).map((row, i) => numberIn(row[at] ?? "", 1 + from + i, at));
 }
 
+/** A number is never a name: the column of that number is meant. */
 function columnOf(first: readonly string[], column: string | undefined): number {
   if (column === undefined) {
     if (first.length <= 1) return 0;
     throw refused(`it has ${first.length} columns: ${first.join(", ")}`);
   }
-  const named = first.indexOf(column);
-  const at = named === -1 && /^[1-9]\d*$/.test(column) ? Number(column) - 1 : named;
+  const at = /^[1-9]\d*$/.test(column) ? Number(column) - 1 : first.indexOf(column);
   if (at >= 0 && at < first.length) return at;
   throw refused(`it has no column ${column} among ${first.length}`);
 }

@@ -31,6 +31,7 @@ export async function forecast(
   signal: AbortSignal,
 ): Promise<Forecast> {
   const said = outputs ? byHead(await runner.logits(bitsOf(points), signal), heads, size) : [];
+  for (const { values } of said) requireNumbers(values);
   const sequence = Array.from(points);
   const start = points.length;
   const rounds = headsInTurn(heads, steps);
@@ -46,16 +47,21 @@ export async function forecast(
     requireNumbers(next);
     await events.ended(count);
     ran = from + count;
-    sequence.push(...next);
+    // Not spread: a head may say more numbers than a call takes arguments.
+    for (const value of next) sequence.push(value);
   }
   const values = Float32Array.from(sequence.slice(start, start + steps * size));
   return { values, horizons: rounds.map(({ steps }) => steps), outputs: said };
 }
 
-/** Positions of the cache that a forecast takes: what the last round says is not run. */
+/** Positions of the cache that a forecast takes, however long: what the last round says is not run. */
 export function positionsNeeded(heads: readonly HorizonHead[], points: number, steps: number): number {
-  const rounds = headsInTurn(heads, steps);
-  return rounds.slice(0, -1).reduce((sum, { steps }) => sum + steps, points);
+  // As long as more is wanted than any head says, the last one says it.
+  const { steps: each } = heads.at(-1) as HorizonHead;
+  const longest = heads.reduce((most, { steps }) => Math.max(most, steps), 0);
+  const first = each * Math.max(0, Math.floor((steps - longest) / each));
+  const rounds = headsInTurn(heads, steps - first);
+  return rounds.slice(0, -1).reduce((sum, { steps }) => sum + steps, points + first);
 }
 
 /** The head of each round. */

@@ -2,10 +2,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { type ForecastJob, runJob } from "../../demo/job.ts";
 import { FORECAST_USAGE, parseForecastOptions } from "../../demo/terminal/forecast_options.ts";
 import { UsageError } from "../../demo/terminal/options.ts";
 import { readSeries } from "../../demo/terminal/series_file.ts";
 import { SluiceError } from "../../src/errors.ts";
+import type { Model } from "../../src/language_model.ts";
 import { nmse } from "../support/golden.ts";
 import { timeMoeFolder, timeMoeHeads } from "../support/time_moe_folder.ts";
 import { forecast, generate } from "./terminal.ts";
@@ -71,11 +73,25 @@ describe("files of numbers", () => {
     ["a table of one column with a name", "load\n1\n2", undefined, [1, 2]],
     ["a column by its name", 'date;"load"\n2026-01-01;1\n2026-01-02;2', "load", [1, 2]],
     ["a column by its number", "5\t6\n7\t8", "2", [6, 8]],
-  ])("%s", (_, text, column, expected) => expect(readSeries(text, column)).toEqual(expected));
+    ["a number that stands in the first line", "2,10\n3,11\n4,12", "2", [10, 11, 12]],
+    ["JSON behind a mark of byte order", "\ufeff[1, 2]", undefined, [1, 2]],
+    ["a batch of one", "[[1, 2, 3]]", undefined, [1, 2, 3]],
+  ])("%s", (_, text, column, expected) => expect(readSeries(text, column).numbers).toEqual(expected));
+
+  test.each([
+    ["[1, 2]", undefined],
+    ["[[1, 2], [3, 4]]", 2],
+    ["[[1], [2]]", 1],
+    ["[[1, 2]]", undefined],
+    ["1,2", undefined],
+  ])("numbers of a point: %s", (text, size) => expect(readSeries(text).size).toBe(size));
 
   test.each<[string, string, string | undefined, RegExp]>([
     ["several columns", "a,b\n1,2", undefined, /2 columns: a, b/],
     ["no such column", "a,b\n1,2", "c", /no column c/],
+    ["decimal commas", "day;load\n1;1,5\n2;2,5", "load", /line 2, column 2: "1,5" is no number/],
+    ["uneven lines", "a,b\n1,2\n3,4,5", "b", /line 3 has 3 columns, line 1 has 2/],
+    ["a first line that may be names", "2026-01-01,5\n2026-01-02,6", "2", /line 1 may be names or a point/],
     ["a gap", "a,b\n1,2\n3,", "b", /line 3, column 2: "" is no number/],
     ["a text among numbers", "1\nx\n", undefined, /line 2, column 1: "x"/],
     ["torn JSON", "[1, 2", undefined, /5 characters are not JSON/],
@@ -85,6 +101,38 @@ describe("files of numbers", () => {
   ])("refused: %s", (_, text, column, message) => {
     expect(() => readSeries(text, column)).toThrow(SluiceError);
     expect(() => readSeries(text, column)).toThrow(message);
+  });
+});
+
+describe("a job", () => {
+  const asked = { series: [1, 2, 3, 4, 5, 6], steps: 1, standardise: false, wantsLogits: true };
+
+  /** Of a model of points of three numbers, what its heads of these lengths are given out as: their places among all. */
+  async function logitsOf(job: Partial<ForecastJob>, lengths: readonly number[] = [1]) {
+    const outputs = lengths.map((steps, i) => ({ steps, values: Float32Array.of(i) }));
+    const model = {
+      info: { name: "it", series: { size: 3, horizons: lengths } },
+      forecast: async () => ({ values: new Float32Array(3), horizons: [1], outputs }),
+      stats: async () => ({}),
+      dispose: async () => {},
+    } as unknown as Model;
+    const given: number[] = [];
+    const onLogits = async (values: Float32Array) => void given.push(...values);
+    const events = { onText: () => {}, onLogits, onTrace: async () => {} };
+    await runJob(async () => model, { ...asked, ...job }, events);
+    return given;
+  }
+
+  test("points of other sizes than the model's are refused, where the file tells", async () => {
+    await expect(logitsOf({ pointSize: 2 })).rejects.toThrow(/points of the series have 2 numbers/);
+    expect(await logitsOf({ pointSize: 3 })).toEqual([0]);
+    expect(await logitsOf({})).toEqual([0]);
+  });
+
+  test("the head of --horizon: the last of those that say as many, as the published code has it", async () => {
+    expect(await logitsOf({ horizon: 8 }, [1, 8, 8])).toEqual([2]);
+    expect(await logitsOf({}, [1, 8, 1])).toEqual([2]);
+    await expect(logitsOf({ horizon: 2 }, [1, 8])).rejects.toThrow(/no head of the model says 2 points/);
   });
 });
 

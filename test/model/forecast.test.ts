@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { ModelInfo } from "../../src/api.ts";
 import type { SluiceError } from "../../src/errors.ts";
 import { planModel } from "../../src/model/archs/index.ts";
 import { type Forecasting, forecast, positionsNeeded } from "../../src/model/forecast.ts";
@@ -7,6 +8,7 @@ import { planPages } from "../../src/model/pages.ts";
 import { type HorizonHead, outputLinears, seriesOf } from "../../src/model/plan.ts";
 import { requireRunnable } from "../../src/model/runnable.ts";
 import { moeSites } from "../../src/model/state.ts";
+import { readSeries } from "../../src/series.ts";
 import { specOf } from "../../src/source/spec.ts";
 import { MemoryBackend } from "../../src/store/memory.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
@@ -74,19 +76,40 @@ describe("the rounds of a forecast", () => {
     expect(positionsNeeded(forecasting.heads, 3, steps)).toBe(ends.at(-1) ?? 3);
   });
 
-  test("what is not a number is not given out", async () => {
+  test("positions of forecasts as long as one may ask for", () => {
+    expect(positionsNeeded(headsOf(1, 8, 32, 64), 3, Number.MAX_SAFE_INTEGER - 64)).toBeGreaterThan(2 ** 52);
+    expect(positionsNeeded(headsOf(1, 8), 3, 1e12 + 3)).toBe(3 + 1e12 + 2);
+    expect(positionsNeeded(headsOf(8, 1, 32, 4), 3, 1e12)).toBe(3 + 1e12 - 1);
+  });
+
+  test.each([
+    [1, false],
+    [0, true],
+  ])("what is not a number is not given out: %i steps, outputs %s", async (steps, outputs) => {
     const { forecasting } = fake([1]);
-    const runner = { ...forecasting.runner, lastLogits: async () => Float32Array.of(Number.NaN) };
+    const logits = async () => Float32Array.of(Number.NaN);
+    const runner = { ...forecasting.runner, lastLogits: logits, logits };
     const events = { started: () => {}, ended: async () => {} };
     const signal = new AbortController().signal;
-    const said = forecast(
-      { ...forecasting, runner },
-      Float32Array.of(1),
-      { steps: 1, outputs: false },
-      events,
-      signal,
-    );
+    const said = forecast({ ...forecasting, runner }, Float32Array.of(1), { steps, outputs }, events, signal);
     await expect(said).rejects.toMatchObject({ code: "bad-model-file" });
+  });
+});
+
+describe("standardised series", () => {
+  const info = { name: "model", series: { size: 2, horizons: [1] } } as unknown as ModelInfo;
+  const said = (...values: number[]) => ({ values: Float32Array.from(values), horizons: [1], outputs: [] });
+
+  test("each number of a point by itself; a constant is only moved, however it rounds", () => {
+    const series = [0.1, 10, 0.1, 30, 0.1, 20];
+    const { points, undo } = readSeries(series, { steps: 1, standardise: true }, info);
+    expect([...points]).toEqual([0, -1, 0, 1, 0, 0]);
+    expect([...undo(said(2, 2)).values]).toEqual([Math.fround(2.1), 40]);
+  });
+
+  test("what no float of 32 bits holds is not given out", () => {
+    const { undo } = readSeries([1, 3e38, 2, -3e38], { steps: 1, standardise: true }, info);
+    expect(() => undo(said(0, 3))).toThrow(/no float of 32 bits holds/);
   });
 });
 

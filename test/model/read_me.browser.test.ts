@@ -48,4 +48,9 @@ describe("small models, as float64 has them, and with one slot to the same bits"
     const error = await failure("unsupported-model", () => answers(readMeFolder({ blocks: 1 }, changes)));
     expect(error.message).toMatch(message);
   });
+
+  test.each([1e10, -1, 0.5])("no router has %d blocks", async (count) => {
+    const folder = readMeFolder({ blocks: 1 }, { n_layer: count });
+    expect((await failure("bad-model-file", () => answers(folder))).message).toMatch(/n_layer is/);
+  });
 });

@@ -28,6 +28,18 @@ test("each layer has as many experts as its configuration says, weighed by how m
   expect(await sites({ experts: [4], every: 1, k: 2 })).toEqual(new Array(4).fill([4, "renormalise", false]));
 });
 
+test("which GELU it is follows from what Megatron fuses, where no other function is named", async () => {
+  const activation = async (config: Readonly<Record<string, unknown>>) => {
+    const file = await headerOf({ experts: [4] }, { hidden_act: null, ...config });
+    return moeBlocks(planModel(file))[0]?.moe.table[0]?.spec;
+  };
+  expect(await activation({})).toMatchObject({ activation: "gelu" });
+  expect(await activation({ bias_gelu_fusion: false })).toMatchObject({ activation: "gelu-erf" });
+  expect(await activation({ bias_gelu_fusion: false, openai_gelu: true })).toMatchObject({
+    activation: "gelu",
+  });
+});
+
 test("q, k and v are the rows of each head in one tensor, each byte in one page", async () => {
   const plan = planModel(await headerOf({ experts: [4], residual: true }));
   requireRunnable(plan);
@@ -79,6 +91,27 @@ test.each<[string, MegatronOptions, Readonly<Record<string, unknown>>, RegExp, s
     "bad-model-file",
   ],
   ["gates", { experts: [4] }, { swiglu: true }, /swiglu true/, "unsupported-model"],
+  [
+    "residuals behind the norm",
+    { experts: [4] },
+    { apply_residual_connection_post_layernorm: true },
+    /apply_residual_connection_post_layernorm true/,
+    "unsupported-model",
+  ],
+  [
+    "other norms",
+    { experts: [4] },
+    { normalization: "rmsnorm" },
+    /normalization "rmsnorm"/,
+    "unsupported-model",
+  ],
+  [
+    "turned positions",
+    { experts: [4] },
+    { use_rotary_position_embeddings: true },
+    /use_rotary_position_embeddings true/,
+    "unsupported-model",
+  ],
 ])("refused: %s", async (_, options, config, message, code) => {
   const file = await headerOf(options, config);
   let error: SluiceError | undefined;

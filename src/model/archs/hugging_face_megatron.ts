@@ -22,7 +22,16 @@ const attention = (name: string): Names => ({
 export const megatronMoe: Family = {
   architecture: "megatron-moe",
   activations: Object.keys(ACTIVATIONS),
-  expects: { swiglu: [false], add_bias_linear: [true, false], position_embedding_type: ["learned_absolute"] },
+  expects: {
+    swiglu: [false],
+    squared_relu: [false],
+    add_bias_linear: [true, false],
+    normalization: ["layernorm", "LayerNorm"],
+    apply_layernorm_1p: [false],
+    apply_residual_connection_post_layernorm: [false],
+    position_embedding_type: ["learned_absolute"],
+    use_rotary_position_embeddings: [false],
+  },
   keys,
   names: {
     "language_model.embedding.word_embeddings": "token_embd",
@@ -52,13 +61,15 @@ function keys(config: Config): Keys {
     feed_forward_length:
       config.number("ffn_hidden_size", "intermediate_size") ?? 4 * config.required("hidden_size"),
     "attention.layer_norm_epsilon": config.number("layernorm_epsilon", "layer_norm_eps") ?? 1e-5,
-    // That of Megatron's fused bias and GELU, which is on unless turned off.
-    activation: activationOf(config, "gelu_fast"),
+    activation: activationOf(config, isExact(config) ? "gelu" : "gelu_fast"),
     expert_used_count: config.number("topk", "num_experts_per_tok") ?? 1,
     expert_counts: expertCounts(config),
     expert_residual: kind === "residual",
   };
 }
+
+/** Megatron's fused bias and GELU, which is on unless turned off, is by tanh; so is OpenAI's. */
+const isExact = (config: Config) => config.flag("bias_gelu_fusion") === false && !config.flag("openai_gelu");
 
 /** Of each layer; 1 is a dense one. A list has those of the layers with experts in turn, which are every so many. */
 function expertCounts(config: Config): number[] {

@@ -3,6 +3,8 @@ import type { Family } from "./hugging_face_family.ts";
 import type { Keys } from "./hugging_face_keys.ts";
 import type { Names } from "./hugging_face_names.ts";
 
+const MOST_BLOCKS = 1 << 10;
+
 /** `hidden_act_predictor`, as transformers names functions. */
 const ACTIVATIONS: Readonly<Record<string, string>> = {
   relu: "relu",
@@ -27,6 +29,10 @@ export const readMe: Family = {
 function routerKeys(config: Config): Keys {
   const size = config.required("inter_dim");
   config.expect("embedding_dim", [size]);
+  const blocks = config.required("n_layer");
+  if (!Number.isInteger(blocks) || blocks < 0 || blocks > MOST_BLOCKS) {
+    throw config.bad(`n_layer is ${blocks}, not a whole number up to ${MOST_BLOCKS}`, { most: MOST_BLOCKS });
+  }
   const told = config.text("hidden_act_predictor") ?? "none";
   const activation = Object.hasOwn(ACTIVATIONS, told) ? ACTIVATIONS[told] : undefined;
   if (activation === undefined) {
@@ -37,7 +43,7 @@ function routerKeys(config: Config): Keys {
     expert_used_count: 1,
     "router.input": "token",
     "router.embedding_length": size,
-    "router.block_count": config.required("n_layer"),
+    "router.block_count": blocks,
     "router.head_count": config.required("n_head"),
     "router.normalizer": config.required("normalizer"),
     "router.activation": activation,
