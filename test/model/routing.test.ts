@@ -111,6 +111,19 @@ test("the model's own numbers are those of its rule", async () => {
   });
 });
 
+test.each<RoutedOptions>([
+  { rule: { gate: "sigmoid" } },
+  { rule: { gate: "relu", name: "threshold", threshold: 2.5 } },
+  { rule: { temperature: 1e-7 } },
+  { input: "given" },
+])("what was read of %o may be set again", async (options) => {
+  const routing = await routingOf(options);
+  const [first] = routing.layers;
+  routing.change({ numbers: first?.numbers });
+  expect(routing.layers[0]?.numbers).toEqual(first?.own);
+  expect(routing.key).toBe("");
+});
+
 test.each<[unknown, unknown]>([
   [null, undefined],
   [5, undefined],
