@@ -6,7 +6,7 @@ import type { Plugin } from "vite";
 const FIRST_SCRIPT = /sluice\.worker\.ts/;
 
 /** What models in GGUF of the families there are files of do without: modules, each with what it alone imports. */
-const LEFT_OUT =
+export const LEFT_OUT =
   /\/src\/(model\/archs\/(hugging_face|adamoe|apollo_moe|bam|dynamic_moe|megatron_moe|moduleformer|moe_plus_plus|monet|rmoe|route_source|router_rule|time_moe)|model\/(forecast|blocks\/(expert_attention_site|momentum|product_key))|kernels\/(cosine_gate|embed_series|momentum|recurrent_cell|request_logits|residual_mix|small_matmul|soft_mixture|task_input|tree_gate)|quant\/quantise|source\/safetensors)\.ts$/;
 const ERRORS = fileURLToPath(new URL("../src/errors.ts", import.meta.url));
 const EXPORTED = /^export (?:async )?(?:function|const) (\w+)/gm;

@@ -39,7 +39,8 @@ export async function saveConversation(
       signal.throwIfAborted();
       if (index === 0) {
         const { requestRows } = runner;
-        return Uint32Array.of(aside, ...requestRows, ran.tokens, ...wordsOf(ran.routing), ...ids).buffer;
+        // A long conversation has more ids than a call takes arguments.
+        return Uint32Array.from([aside, ...requestRows, ran.tokens, ...wordsOf(ran.routing), ...ids]).buffer;
       }
       return reader.read(pieces[index - 1] as Run<GPUBuffer>[]);
     });

@@ -113,11 +113,15 @@ function describe(site: MoeSpec, { layer, block }: SitePlace): LayerRouting {
   };
 }
 
-/** Those of `numbers` that are given. @throws SluiceError `bad-request` */
-function checked(numbers: Partial<RoutingNumbers>, { layer, ranges }: LayerRouting): Partial<RoutingNumbers> {
+/** Those of `numbers` that are given; the model's own always may be. @throws SluiceError `bad-request` */
+function checked(
+  numbers: Partial<RoutingNumbers>,
+  { layer, ranges, own }: LayerRouting,
+): Partial<RoutingNumbers> {
   const given = Object.entries(numbers).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
-    const range = (ranges as Readonly<Record<string, RoutingRange | undefined>>)[name];
+    const range = Object.hasOwn(ranges, name) ? ranges[name as keyof RoutingNumbers] : undefined;
+    if (Object.hasOwn(own, name) && value === own[name as keyof RoutingNumbers]) continue;
     if (range && isIn(value, range) && (name !== "k" || Number.isInteger(value))) continue;
     const allowed = range ? tell(name, range) : tellNames(Object.keys(ranges));
     throw new SluiceError("bad-request", `layer ${layer} cannot route with ${name} ${value}`, {

@@ -14,6 +14,9 @@ import { CHROMIUM_FLAGS, ensureBrowser } from "../../scripts/browser.mjs";
 import { buildLibrary } from "../../scripts/build.ts";
 import { mountedPath, sendFile } from "../../scripts/serve_files.ts";
 import { type PartSize, sizeOfLoadModel } from "../../scripts/size.ts";
+import { adamoeFolder, adamoeLogits } from "../support/adamoe_folder.ts";
+import { nmse } from "../support/golden.ts";
+import { routedModel } from "../support/routed_model.ts";
 import { golden } from "./golden.ts";
 
 /** The package, built, packed and installed as anyone would, in apps that know nothing of this repository. */
@@ -68,7 +71,7 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = { ".html": "text/html", 
 
 /** `/site/…` is the folder `site` of the app; `?blocked` asks for the policy that forbids the workers. */
 async function serveApp(): Promise<Server> {
-  const models = { "/models/": join(repository, "demo/public") };
+  const models = { "/models/": join(repository, "demo/public"), "/written/": join(folder, "written") };
   const listening = createServer((request, response) => {
     const url = request.url ?? "/";
     const model = mountedPath(models, url);
@@ -207,6 +210,83 @@ describe("an app of", () => {
       isSluiceError: true,
       code: "network",
     });
+  });
+});
+
+describe("what the first script leaves out is fetched for a model that needs it", () => {
+  const prompt = [5, 17, 80, 2];
+  const routed = routedModel({ rule: { gate: "relu" } });
+
+  beforeAll(async () => {
+    mkdirSync(join(folder, "written"));
+    for (const file of [routed, ...adamoeFolder()]) {
+      writeFileSync(join(folder, "written", file.name), Buffer.from(await file.arrayBuffer()));
+    }
+    cpSync(join(installed, "dist"), join(app, "plain/sluice"), { recursive: true });
+    write("plain/left_out.html", page("./left_out.js"));
+    write(
+      "plain/left_out.js",
+      `import { loadModel } from "./sluice/index.js";
+      globalThis.started = 0;
+      globalThis.alive = 0;
+      globalThis.Worker = class extends Worker {
+        constructor(...args) { super(...args); started++; alive++; }
+        terminate() { super.terminate(); alive--; }
+      };
+      globalThis.controller = new AbortController();
+      globalThis.run = async (names) => {
+        const fetched = names.map(async (name) => new File([await (await fetch("/written/" + name)).blob()], name));
+        const source = names.length === 1 ? "/written/" + names[0] : await Promise.all(fetched);
+        const phases = [];
+        const onProgress = ({ phase }) => { if (phases.at(-1) !== phase) phases.push(phase); };
+        try {
+          const model = await loadModel(source, { onProgress, signal: controller.signal, contextTokens: 64 });
+          const logits = Array.from(await model.logits(${JSON.stringify(prompt)}));
+          const workers = [started, alive];
+          await model.install();
+          await model.dispose();
+          const { held } = await navigator.locks.query();
+          return { logits, phases, workers, alive, held: held.length };
+        } catch ({ code }) {
+          return { code, phases, started, alive };
+        }
+      };`,
+    );
+  });
+
+  /** @param fetched what happens as the page asks for the script with all */
+  async function load(names: readonly string[], fetched: "continue" | "abort signal" | "lost" = "continue") {
+    const opened = await browser.newPage();
+    await opened.route(/all\.worker/, async (route) => {
+      if (fetched === "lost") return route.abort();
+      if (fetched === "abort signal") await opened.evaluate("controller.abort()");
+      return route.continue();
+    });
+    try {
+      await opened.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/plain/left_out.html`);
+      return await opened.evaluate(
+        (files) => (globalThis as unknown as { run(files: readonly string[]): unknown }).run(files),
+        names,
+      );
+    } finally {
+      await opened.close();
+    }
+  }
+
+  test("the files of a folder: they run, and the workers of the first attempt are gone", async () => {
+    const { logits, ...rest } = (await load(adamoeFolder().map(({ name }) => name))) as { logits: number[] };
+    expect(rest).toEqual({
+      phases: expect.arrayContaining(["open", "load", "ready"]),
+      ...{ workers: [4, 2], alive: 0, held: 0 },
+    });
+    expect(nmse(logits, adamoeLogits(prompt).logits)).toBeLessThan(1e-10);
+  });
+
+  test("a GGUF file, a script that cannot be fetched, and an abort on the way: nothing is left", async () => {
+    const names = [routed.name];
+    const left = { phases: ["open"], started: 2, alive: 0 };
+    expect(await load(names, "lost")).toEqual({ code: "network", ...left });
+    expect(await load(names, "abort signal")).toEqual({ code: "aborted", ...left });
   });
 });
 

@@ -1,19 +1,22 @@
 import { describe, expect, test } from "vitest";
-import type { RoutingChange } from "../../src/api.ts";
+import type { EngineService, RoutingChange, RoutingNumbers } from "../../src/api.ts";
 import { SluiceError } from "../../src/errors.ts";
 import { rowHead } from "../../src/kernels/route.ts";
 import { planModel } from "../../src/model/archs/index.ts";
+import { moeLayers } from "../../src/model/plan.ts";
 import { Routing } from "../../src/model/routing.ts";
 import { requireRunnable } from "../../src/model/runnable.ts";
+import { Routing as ModelRouting } from "../../src/routing.ts";
 import { specOf } from "../../src/source/spec.ts";
 import { MemoryBackend } from "../../src/store/memory.ts";
 import { ModelStore } from "../../src/store/model_store.ts";
 import { type RoutedOptions, routedModel } from "../support/routed_model.ts";
 
-async function planOf(options: RoutedOptions) {
-  const { file } = await new ModelStore(new MemoryBackend(0)).open(specOf(routedModel(options)));
-  return planModel(file);
+async function fileOf(options: RoutedOptions) {
+  return (await new ModelStore(new MemoryBackend(0)).open(specOf(routedModel(options)))).file;
 }
+
+const planOf = async (options: RoutedOptions) => planModel(await fileOf(options));
 
 const routingOf = async (options: RoutedOptions) => new Routing(await planOf(options));
 
@@ -74,6 +77,7 @@ describe("what may be set", () => {
     [{ temperature: 0 }, /for temperature/],
     [{ k: "2" as unknown as number }, /from 1 to 3/],
     [{ size: 2 } as object, /k, p, threshold, temperature/],
+    [{ constructor: 1 } as object, /k, p, threshold, temperature/],
   ])("%o is refused", async (numbers, remedy) => {
     expect(refusal(await routingOf({ k: 3 }), { numbers })).toMatch(remedy);
   });
@@ -105,6 +109,54 @@ test("the model's own numbers are those of its rule", async () => {
     k: 2,
     temperature: 0.5,
   });
+});
+
+test.each<RoutedOptions>([
+  { rule: { gate: "sigmoid" } },
+  { rule: { gate: "relu", name: "threshold", threshold: 2.5 } },
+  { rule: { temperature: 1e-7 } },
+  { input: "given" },
+])("what was read of %o may be set again", async (options) => {
+  const routing = await routingOf(options);
+  const [first] = routing.layers;
+  routing.change({ numbers: first?.numbers });
+  expect(routing.layers[0]?.numbers).toEqual(first?.own);
+  expect(routing.key).toBe("");
+});
+
+test.each<[unknown, unknown]>([
+  [null, undefined],
+  [5, undefined],
+  [{ k: 1 }, 0],
+  [{ k: 1 }, null],
+  ["reset", 1],
+])("numbers %o of layers %o never reach the engine", async (numbers, layers) => {
+  const routing = new ModelRouting({} as EngineService);
+  const change =
+    numbers === "reset"
+      ? routing.reset(layers as number[])
+      : routing.set(numbers as Partial<RoutingNumbers>, layers as number[]);
+  await expect(change).rejects.toMatchObject({ name: "SluiceError", code: "bad-request" });
+});
+
+test("a temperature too small to divide by is refused", async () => {
+  await expect(planOf({ rule: { temperature: 1e-39 } })).rejects.toThrow(/too small to divide by/);
+});
+
+describe("experts that a request names", () => {
+  test("are chosen whatever a bias for other routers says", async () => {
+    const file = await fileOf({ input: "given" });
+    const bias = { name: "blk.0.exp_probs_b.bias", type: "F32", shape: [8], offset: 0, bytes: 32 } as const;
+    const [site] = moeLayers(planModel({ ...file, tensors: [...file.tensors, bias] }));
+    expect(site?.moe.router.logits.selectionBias).toBeUndefined();
+  });
+
+  test.each<RoutedOptions["rule"] & object>([{ gate: "relu" }, { temperature: 4 }])(
+    "%o is refused",
+    async (rule) => {
+      await expect(planOf({ input: "given", rule })).rejects.toThrow(/beside experts given/);
+    },
+  );
 });
 
 test("expert-choice is refused, and why", async () => {

@@ -3,19 +3,14 @@ import type { Parts } from "./parts.ts";
 
 const MOST_EXPERTS = 1 << 16;
 
-/** Null experts of a layer: the rows of the router's second matrix, of which no configuration tells. */
-export function nullExperts({ reader }: Parts, l: number): number {
-  return reader.rows(`blk.${l}.ffn_gate_inp_null.weight`);
-}
-
 /**
  * AdaMoE on Mixtral (Zeng et al. 2024): the top k of experts and null experts together. What is chosen of null experts is
  * left out and the others are renormalised, so a token has k experts, fewer, or none.
+ * @param nulls how many null experts there are
  */
-export function expertsAndNulls(parts: Parts, l: number): FeedForwardBlock {
+export function expertsAndNulls(parts: Parts, l: number, nulls: number): FeedForwardBlock {
   const { reader } = parts;
   const experts = reader.count("expert_count", MOST_EXPERTS);
-  const nulls = nullExperts(parts, l);
   const linear = (name: string, rows: number) => parts.linear(`blk.${l}.${name}`, rows);
   const { moe, ...block } = parts.experts(l, {
     rule: "renormalise",

@@ -1,5 +1,5 @@
 import type { ModelPlan } from "../plan.ts";
-import { expertsAndNulls, nullExperts } from "./adamoe.ts";
+import { expertsAndNulls } from "./adamoe.ts";
 import { ggufRope } from "./gguf_rope.ts";
 import { Parts } from "./parts.ts";
 import type { FileReader } from "./reader.ts";
@@ -14,7 +14,9 @@ export function llama(reader: FileReader): ModelPlan {
   const isSparse = reader.setCount("expert_count", 1 << 16) !== undefined;
   const feedForward = (l: number) => {
     if (!isSparse) return parts.dense(l);
-    if (nullExperts(parts, l) > 0) return expertsAndNulls(parts, l);
+    // The rows of the router's second matrix, of which no configuration tells.
+    const nulls = reader.rows(`blk.${l}.ffn_gate_inp_null.weight`);
+    if (nulls > 0) return expertsAndNulls(parts, l, nulls);
     return parts.experts(l, { rule: "renormalise", hidden: parts.denseHidden });
   };
   return parts.model((l) => [parts.attention(l, { rope }), feedForward(l)]);

@@ -214,9 +214,13 @@ export class Parts {
     const isTold = reader.hasKeys("router.");
     const name = `blk.${l}.ffn_gate_inp`;
     const source = isTold ? routeSource(reader, { width, experts, name, isFirst }) : undefined;
+    const isDecided = source?.layers.length === 0;
     // What a request names or draws has one score, and nothing else has any.
-    const { gate, rule = options.rule } =
-      source?.layers.length === 0 ? { gate: "sigmoid" as const } : source?.tree ? TREE : gating;
+    const { gate, rule = options.rule } = isDecided
+      ? { gate: "sigmoid" as const }
+      : source?.tree
+        ? TREE
+        : gating;
     const linear = (part: string, out: number, cols: number): ExpertLinear => ({
       ...this.#expertMatrix(l, part, experts, out, cols),
       bias: reader.optional(`blk.${l}.ffn_${part}_exps.bias`, [experts, out]),
@@ -231,7 +235,7 @@ export class Parts {
         ...((source && { layers: source.layers, tree: source.tree }) ??
           options.logits ?? { layers: [{ ...this.linear(name, experts), scale: undefined }] }),
         gate,
-        selectionBias: reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
+        selectionBias: isDecided ? undefined : reader.optional(`blk.${l}.exp_probs_b.bias`, [experts]),
       },
       selection: source?.selection ?? options.selection ?? this.#selection(experts),
       weights: { rule, scale: reader.factor("expert_weights_scale"), first: weightsFirst },

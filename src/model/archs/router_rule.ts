@@ -25,13 +25,16 @@ const WEIGHTS: readonly RouterSpec["weights"]["rule"][] = ["renormalise", "raw",
 export function withRule(reader: FileReader, router: RouterSpec, experts: number): RouterSpec {
   const gate = oneOf(reader, "router.gate", GATES);
   const weights = oneOf(reader, "router.weights", WEIGHTS);
-  const temperature = reader.number("router.temperature", 0) || undefined;
+  const temperature = reader.factor("router.temperature");
+  if (router.logits.layers.length === 0 && (gate || temperature !== 1)) {
+    throw reader.unsupported(`router.gate or router.temperature beside experts ${router.input}`);
+  }
   return {
     ...router,
     logits: {
       ...withFunction(reader, router.logits),
       ...(gate && { gate }),
-      ...(temperature && { temperature }),
+      ...(temperature !== 1 && { temperature }),
     },
     selection: selectionOf(reader, router, experts),
     weights: weights ? { ...router.weights, rule: weights } : router.weights,
