@@ -133,7 +133,7 @@ export class PagedRuns {
   ): Promise<Seen> {
     return this.#gpu.checked(() => {
       const staging = this.#seen.take();
-      if (split > first) this.#parts.submit((run) => run(steps.slice(first, split), chunk));
+      if (split > first) this.#parts.submit((run) => run(steps.slice(first, split), chunk, sampling));
       this.#pager.stream.showAll();
       between();
       this.#parts.submit(

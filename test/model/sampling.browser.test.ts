@@ -102,7 +102,8 @@ test("penalties and biases, greedy: each token is the most likely of the adjuste
 
 test("with experts to wait for: the same tokens, counted once, and the same log probabilities", async () => {
   const part = await loadInline(smallModel(), { memory: { gpuExperts: "25%" } });
-  const options = { maxTokens: 16, frequencyPenalty: 1.5, repetitionPenalty: 1.1, topLogprobs: 2 };
+  const penalties = { frequencyPenalty: 1.5, repetitionPenalty: 1.1, temperature: 1.3, seed: 5 };
+  const options = { maxTokens: 16, topLogprobs: 2, ...penalties };
   const told = async (from: Model) => {
     const all: TokenLogprobs[] = [];
     for await (const _ of from.generateTokens(tokens, {
