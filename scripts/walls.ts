@@ -29,7 +29,7 @@ const IMPURE_MEMBERS = [
   ["Date", "now"],
   ["Math", "random"],
 ];
-const PURE = /^src\/(text\/|quant\/|experts\/|model\/(plan|runnable|rope)\.ts$|model\/archs\/)/;
+const PURE = /^src\/(text\/|quant\/|experts\/|model\/(plan|moe_plan|runnable|rope)\.ts$|model\/archs\/)/;
 const KNOWS_FAMILIES = /^src\/(model\/archs|text)\//;
 const FAMILY =
   /(qwen|mixtral|mistral|deepseek|olmoe|granite|gpt[-_]?oss|dbrx|phi_?moe|bailing|ernie|afmoe|lfm2|smallthinker|glm4|dots1|minimax|hunyuan|exaone|mellum|grok|cohere|llama(?!\.cpp|pipe|-gguf))/i;

@@ -5,11 +5,9 @@ import type { PagePart, PagePlan } from "../quant/page.ts";
 import { requireQuantiser } from "../quant/quantise.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 import { mixerOf } from "./blocks/mixer.ts";
+import { constantExperts, type ExpertSpec, expertLinears } from "./moe_plan.ts";
 import {
   type Block,
-  constantExperts,
-  type ExpertSpec,
-  expertLinears,
   type FeedForwardBlock,
   hasWholeGroups,
   type Linear,

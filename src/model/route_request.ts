@@ -3,7 +3,8 @@ import { type ErrorDetails, SluiceError } from "../errors.ts";
 import type { SiteRoute } from "../experts/predictor/predictor.ts";
 import { REQUEST_HEADER_WORDS } from "../kernels/request_logits.ts";
 import { align } from "../quant/layout.ts";
-import { type ModelPlan, type MoeSpec, moeLayers } from "./plan.ts";
+import type { MoeSpec } from "./moe_plan.ts";
+import { type ModelPlan, moeLayers } from "./plan.ts";
 
 /** No adapter wants bindings to start at more than this; see `minStorageBufferOffsetAlignment`. */
 const BINDING_ALIGNMENT_BYTES = 256;

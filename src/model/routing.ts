@@ -1,7 +1,8 @@
 import type { LayerRouting, RoutingChange, RoutingNumbers, RoutingRange } from "../api.ts";
 import { SluiceError } from "../errors.ts";
 import { rowHead } from "../kernels/route.ts";
-import { type ModelPlan, type MoeSpec, maxRoutes, moeLayers, type SitePlace } from "./plan.ts";
+import { type MoeSpec, maxRoutes } from "./moe_plan.ts";
+import { type ModelPlan, moeLayers, type SitePlace } from "./plan.ts";
 
 /** Beyond it a temperature's inverse, or a logit times it, leaves the range of f32. */
 const EXTREME_TEMPERATURE = 1e6;

@@ -3,26 +3,28 @@ import { GROUP_WEIGHTS, isRunnable, runnableTypes } from "../quant/layout.ts";
 import type { TensorInfo } from "../source/model_file.ts";
 import { mixerOf } from "./blocks/mixer.ts";
 import {
-  type AttentionBlock,
-  type Block,
   cellOf,
   type ExpertSpec,
   expertLinears,
+  type MoeSpec,
+  maxRoutes,
+  pagedTable,
+  type TokenReader,
+} from "./moe_plan.ts";
+import {
+  type AttentionBlock,
+  type Block,
   type FeedForwardBlock,
   hasWholeGroups,
   type Linear,
   type ModelPlan,
-  type MoeSpec,
-  maxRoutes,
   moeLayers,
   moeOf,
   type NormSpec,
   outputLinears,
   type ProductKeyBlock,
-  pagedTable,
   recurrentCells,
   ropeSpecs,
-  type TokenReader,
 } from "./plan.ts";
 
 /**

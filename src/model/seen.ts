@@ -5,7 +5,8 @@ import type { Gpu } from "../gpu/gpu.ts";
 import type { Readback } from "../gpu/readback.ts";
 import { ABSENT } from "../kernels/route.ts";
 import { INVALID_TOKEN } from "../kernels/sample.ts";
-import { type ModelPlan, type MoeSpec, maxRoutes } from "./plan.ts";
+import { type MoeSpec, maxRoutes } from "./moe_plan.ts";
+import type { ModelPlan } from "./plan.ts";
 import { RECORD_BYTES, type Sampler } from "./sampling.ts";
 import { guessSources, guessStride, moeSites, mostExperts, type State, type StateSizes } from "./state.ts";
 

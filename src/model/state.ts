@@ -7,19 +7,21 @@ import type { PagePlan } from "../quant/page.ts";
 import { type Kept, mixerOf, type Scratch } from "./blocks/mixer.ts";
 import { keyWeights } from "./blocks/product_key.ts";
 import {
-  allBlocks,
-  carriesLogits,
   cellSize,
   constantExperts,
-  type ExpertAttentionBlock,
   type ExpertSpec,
+  type MoeSpec,
+  maxRoutes,
+  type RouterSpec,
+} from "./moe_plan.ts";
+import {
+  allBlocks,
+  carriesLogits,
+  type ExpertAttentionBlock,
   type FeedForwardBlock,
   type MixerBlock,
   type ModelPlan,
-  type MoeSpec,
-  maxRoutes,
   type RopeSpec,
-  type RouterSpec,
   recurrentCells,
   ropeSpecs,
   seriesOf,

@@ -23,7 +23,7 @@ import { SluiceError } from "../../src/index.ts";
 import { ABSENT, ELSEWHERE } from "../../src/kernels/route.ts";
 import { buildPrograms, lookAt } from "../../src/model/forward.ts";
 import { type Prepared, prepare } from "../../src/model/load.ts";
-import { maxRoutes } from "../../src/model/plan.ts";
+import { maxRoutes } from "../../src/model/moe_plan.ts";
 import { Routing } from "../../src/model/routing.ts";
 import { allocateState, logitsOf, moeSites, routeStride, scaleRopes } from "../../src/model/state.ts";
 import { Weights } from "../../src/model/weights.ts";

@@ -6,12 +6,12 @@ import { describe, expect, test } from "vitest";
 import { SluiceError, type SluiceErrorCode } from "../../src/errors.ts";
 import { planModel } from "../../src/model/archs/index.ts";
 import { type Prepared, prepare } from "../../src/model/load.ts";
+import type { ExpertSpec } from "../../src/model/moe_plan.ts";
 import type {
   AttentionBlock,
   Block,
   DeltaNetBlock,
   ExpertAttentionBlock,
-  ExpertSpec,
   FeedForwardBlock,
   LatentAttentionBlock,
   Linear,

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { planModel } from "../../src/model/archs/index.ts";
+import type { MoeSpec } from "../../src/model/moe_plan.ts";
 import { canAskEarly } from "../../src/model/next_gates.ts";
-import type { ModelPlan, MoeSpec } from "../../src/model/plan.ts";
+import type { ModelPlan } from "../../src/model/plan.ts";
 import { Routing } from "../../src/model/routing.ts";
 import { requireRunnable } from "../../src/model/runnable.ts";
 import { moeSites } from "../../src/model/state.ts";

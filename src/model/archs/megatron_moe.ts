@@ -1,12 +1,6 @@
 import type { Pointwise } from "../../kernels/activation.ts";
-import type {
-  AttentionBlock,
-  ExpertLinear,
-  ExpertSpec,
-  FeedForwardBlock,
-  Linear,
-  ModelPlan,
-} from "../plan.ts";
+import type { ExpertLinear, ExpertSpec } from "../moe_plan.ts";
+import type { AttentionBlock, FeedForwardBlock, Linear, ModelPlan } from "../plan.ts";
 import { Parts } from "./parts.ts";
 import type { FileReader } from "./reader.ts";
 

@@ -1,5 +1,6 @@
 import type { Pointwise } from "../../kernels/activation.ts";
-import type { Block, ExpertSpec, FeedForwardBlock, ModelPlan, RouterSpec } from "../plan.ts";
+import type { ExpertSpec, RouterSpec } from "../moe_plan.ts";
+import type { Block, FeedForwardBlock, ModelPlan } from "../plan.ts";
 import { Parts } from "./parts.ts";
 import type { FileReader } from "./reader.ts";
 

@@ -1,4 +1,5 @@
-import type { Block, ExpertTable, Linear, ModelPlan, RouterSpec } from "../plan.ts";
+import type { ExpertTable, RouterSpec } from "../moe_plan.ts";
+import type { Block, Linear, ModelPlan } from "../plan.ts";
 import { ggufRope } from "./gguf_rope.ts";
 import { Parts } from "./parts.ts";
 import type { FileReader } from "./reader.ts";

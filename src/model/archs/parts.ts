@@ -1,17 +1,14 @@
 import type { Activation } from "../../kernels/activation.ts";
 import type { Gate } from "../../kernels/route.ts";
+import type { ExpertLinear, ExpertSpec, MoeSpec, RouterSpec } from "../moe_plan.ts";
 import type {
   AttentionBlock,
   Block,
-  ExpertLinear,
-  ExpertSpec,
   FeedForwardBlock,
   HeadNorm,
   Linear,
   ModelPlan,
-  MoeSpec,
   NormSpec,
-  RouterSpec,
 } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
 import { momentumOf, routeSource } from "./route_source.ts";

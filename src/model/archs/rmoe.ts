@@ -1,5 +1,6 @@
 import type { Pointwise } from "../../kernels/activation.ts";
-import type { FeedForwardBlock, ModelPlan, RecurrentCell } from "../plan.ts";
+import type { RecurrentCell } from "../moe_plan.ts";
+import type { FeedForwardBlock, ModelPlan } from "../plan.ts";
 import { ggufRope } from "./gguf_rope.ts";
 import { Parts } from "./parts.ts";
 import type { FileReader } from "./reader.ts";

@@ -1,4 +1,5 @@
-import type { Linear, Momentum, RouterSpec, TreeSpec } from "../plan.ts";
+import type { RouterSpec, TreeSpec } from "../moe_plan.ts";
+import type { Linear, Momentum } from "../plan.ts";
 import type { FileReader } from "./reader.ts";
 import { routerBlocks } from "./token_reader.ts";
 

@@ -1,6 +1,6 @@
 import type { Pointwise } from "../../kernels/activation.ts";
 import type { Gate } from "../../kernels/route.ts";
-import type { RouterSpec } from "../plan.ts";
+import type { RouterSpec } from "../moe_plan.ts";
 import type { FileReader } from "./reader.ts";
 import { LEAST_SCORE } from "./route_source.ts";
 

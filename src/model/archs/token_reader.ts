@@ -1,4 +1,5 @@
-import type { AttentionBlock, FeedForwardBlock, NormSpec, RopeSpec, TokenReader } from "../plan.ts";
+import type { TokenReader } from "../moe_plan.ts";
+import type { AttentionBlock, FeedForwardBlock, NormSpec, RopeSpec } from "../plan.ts";
 import { plainFrequencies } from "../rope.ts";
 import type { FileReader } from "./reader.ts";
 

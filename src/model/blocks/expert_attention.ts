@@ -1,5 +1,6 @@
 import { rope_kv } from "../../kernels/rope_kv.ts";
-import { type ExpertAttentionBlock, maxRoutes } from "../plan.ts";
+import { maxRoutes } from "../moe_plan.ts";
+import type { ExpertAttentionBlock } from "../plan.ts";
 import { normalise, project } from "./build.ts";
 import type { Mixer } from "./mixer.ts";
 

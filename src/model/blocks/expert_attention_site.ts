@@ -1,6 +1,7 @@
 import type { Step } from "../../gpu/program.ts";
 import { stick_breaking_attention } from "../../kernels/stick_breaking_attention.ts";
-import { type ExpertAttentionBlock, maxRoutes } from "../plan.ts";
+import { maxRoutes } from "../moe_plan.ts";
+import type { ExpertAttentionBlock } from "../plan.ts";
 import { addTo, type Build } from "./build.ts";
 import { type BlockSteps, sparse } from "./feed_forward.ts";
 

@@ -16,13 +16,12 @@ import {
   constantExperts,
   type ExpertSpec,
   expertLinears,
-  type FeedForwardBlock,
-  type Linear,
   type MoeSpec,
   maxRoutes,
   pagedTable,
   type RouterSpec,
-} from "../plan.ts";
+} from "../moe_plan.ts";
+import type { FeedForwardBlock, Linear } from "../plan.ts";
 import { routeStride } from "../state.ts";
 import type { SiteWeights } from "../weights.ts";
 import { addTo, type Build, normalise, type Sum } from "./build.ts";

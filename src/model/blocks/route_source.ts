@@ -1,7 +1,7 @@
 import type { Step } from "../../gpu/program.ts";
 import { type RequestRule, request_logits } from "../../kernels/request_logits.ts";
 import { task_input } from "../../kernels/task_input.ts";
-import type { MoeSpec } from "../plan.ts";
+import type { MoeSpec } from "../moe_plan.ts";
 import { requestBytes, requestStride } from "../route_request.ts";
 import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";

@@ -9,12 +9,11 @@ import {
   type CosineSpec,
   cellOf,
   cellSize,
-  hasWholeGroups,
-  type Linear,
   type MoeSpec,
   type RecurrentCell,
   type RouterSpec,
-} from "../plan.ts";
+} from "../moe_plan.ts";
+import { hasWholeGroups, type Linear } from "../plan.ts";
 import { logitsOf, moeSites } from "../state.ts";
 import type { Build } from "./build.ts";
 import { requestLogits, routerInput, sharesLogits, siteLogits } from "./route_source.ts";
