@@ -14,7 +14,12 @@ const modelTests = "test/model/*.browser.test.ts";
 const executablePath = findBrowser();
 
 /** Each has a browser of its own. */
-function browserProject(name: string, include: string[], exclude: string[]): TestProjectInlineConfiguration {
+function browserProject(
+  name: string,
+  include: string[],
+  exclude: string[],
+  isolate = true,
+): TestProjectInlineConfiguration {
   return {
     extends: true,
     plugins: [serveFiles(testMounts()), guides()],
@@ -27,6 +32,7 @@ function browserProject(name: string, include: string[], exclude: string[]): Tes
       include,
       exclude,
       ...inTurns,
+      isolate,
       browser: {
         enabled: true,
         headless: true,
@@ -63,7 +69,8 @@ export default defineConfig({
         },
       },
       browserProject("browser", [browserTests], [modelTests]),
-      browserProject("models", [modelTests], []),
+      // One page for all files, and so one device that keeps what they compiled: half of their time is compiling.
+      browserProject("models", [modelTests], [], false),
     ],
   },
 });

@@ -184,7 +184,8 @@ onGpu(
     ];
     test.each(GATES)("%s, with a bias and without", async (gate) => {
       expect.hasAssertions();
-      for (const { experts, topK } of sizes) {
+      // How many there are is the same to every gate.
+      for (const { experts, topK } of gate === "softmax" ? sizes : sizes.slice(2, 5)) {
         const renormalise = topK !== 2;
         const shape = { experts, topK, logits: random(experts === 60 ? 9 : 3, experts), gate, renormalise };
         await routed({ ...shape, weightScale: 2.5 });
@@ -214,16 +215,17 @@ onGpu(
     describe.each<RouteGroups["by"]>(["best", "best-two"])("groups by their %s", (by) => {
       test.each(GATES)("%s", async (gate) => {
         expect.hasAssertions();
-        for (const [experts, topK, count, used] of [
+        const shapes = [
+          [60, 4, 6, 2],
+          [16, 4, 16, 4],
           [8, 2, 4, 2],
           [8, 1, 2, 1],
-          [60, 4, 6, 2],
           [128, 8, 8, 4],
           [128, 8, 64, 8],
           [512, 8, 8, 3],
-          [16, 4, 16, 4],
           [16, 4, 4, 4],
-        ] as const) {
+        ] as const;
+        for (const [experts, topK, count, used] of gate === "softmax" ? shapes : shapes.slice(0, 2)) {
           const selectionBias = normals(seeded(count), experts, 0.3);
           const shape = { experts, topK, logits: random(4, experts), gate, groups: { count, used, by } };
           await routed(shape);

@@ -54,7 +54,7 @@ describe.runIf(hasShared)("families whose GGUF files have attention's weights in
 
 const place = "models/tiny-stories-moe";
 /** Of 103, as many as a software adapter has time for. */
-const WINDOWS = 8;
+const WINDOWS = 3;
 
 describe.runIf(hasShared)("trained tiny-stories-moe, a folder over HTTP", () => {
   let asStored: Model;

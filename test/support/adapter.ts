@@ -41,8 +41,8 @@ class Compiled {
 let shared: Promise<GPUAdapter> | undefined;
 
 /**
- * An adapter that always gives the same device, which outlives the models on it and keeps what they compiled: a software
- * adapter takes seconds to compile a model, and many models of a test file have most kernels in common.
+ * An adapter whose devices are one, which outlives the models on it and keeps what they compiled: a software adapter
+ * takes seconds to compile a model, and many models of the tests have most kernels in common.
  */
 export function sharedAdapter(): Promise<GPUAdapter> {
   shared ??= share();
@@ -52,10 +52,10 @@ export function sharedAdapter(): Promise<GPUAdapter> {
 async function share(): Promise<GPUAdapter> {
   const adapter = await requestAdapter();
   if (adapter === null) throw new Error("no WebGPU adapter");
-  let opened: Promise<GPUDevice> | undefined;
-  const requestDevice = (descriptor?: GPUDeviceDescriptor) => {
+  let opened: Promise<() => GPUDevice> | undefined;
+  const requestDevice = async (descriptor?: GPUDeviceDescriptor) => {
     opened ??= adapter.requestDevice(descriptor).then(outliving);
-    return opened;
+    return (await opened)();
   };
   return {
     features: adapter.features,
@@ -65,15 +65,31 @@ async function share(): Promise<GPUAdapter> {
   } as GPUAdapter;
 }
 
-function outliving(device: GPUDevice): GPUDevice {
+/** Gives out the device under many names. Destroying one frees its buffers alone. */
+function outliving(device: GPUDevice): () => GPUDevice {
   const compiled = new Compiled();
-  const makeModule = device.createShaderModule.bind(device);
-  const makePipeline = device.createComputePipelineAsync.bind(device);
-  return Object.assign(device, {
-    createShaderModule: (descriptor: GPUShaderModuleDescriptor) =>
-      compiled.module(descriptor.code, () => makeModule(descriptor)),
-    createComputePipelineAsync: (descriptor: GPUComputePipelineDescriptor) =>
-      compiled.pipeline(descriptor.compute.module, () => makePipeline(descriptor)),
-    destroy: () => {},
-  });
+  return () => {
+    const buffers: GPUBuffer[] = [];
+    const own: Partial<GPUDevice> = {
+      createShaderModule: (descriptor) =>
+        compiled.module(descriptor.code, () => device.createShaderModule(descriptor)),
+      createComputePipelineAsync: (descriptor) =>
+        compiled.pipeline(descriptor.compute.module, () => device.createComputePipelineAsync(descriptor)),
+      createBuffer: (descriptor) => {
+        const buffer = device.createBuffer(descriptor);
+        buffers.push(buffer);
+        return buffer;
+      },
+      destroy: () => {
+        for (const buffer of buffers.splice(0)) buffer.destroy();
+      },
+    };
+    return new Proxy(device, {
+      get: (_, key) => {
+        const value: unknown = Reflect.get(key in own ? own : device, key);
+        return typeof value === "function" && !(key in own) ? value.bind(device) : value;
+      },
+      set: (_, key, value) => Reflect.set(device, key, value),
+    });
+  };
 }
