@@ -69,7 +69,7 @@ export default defineConfig({
         },
       },
       browserProject("browser", [browserTests], [modelTests]),
-      // One page for all files, and so one device that keeps what they compiled: half of their time is compiling.
+      // One page for all files, and so one device, which keeps what they compiled.
       browserProject("models", [modelTests], [], false),
     ],
   },
