@@ -13,7 +13,7 @@ import {
   route,
 } from "../reference/index.ts";
 import { softMixture } from "../reference/soft_mixture.ts";
-import { filesOf, textFiles } from "./hugging_face.ts";
+import { floatFolder } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
 const [WIDTH, LAYERS, VOCABULARY, HIDDEN, EXPERTS] = [64, 2, 96, 96, 5];
@@ -88,11 +88,7 @@ function tensorsOf(options: BamOptions): Tensors {
 
 /** The files of the folder. @param config changes to it */
 export function bamFolder(options: BamOptions, config: Readonly<Record<string, unknown>> = {}): File[] {
-  const entries = [...tensorsOf(options)].map(([name, { shape, values }]) => {
-    return { name, dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-  });
-  const texts = { "config.json": JSON.stringify({ ...bamConfig(options), ...config }) };
-  return [...filesOf(entries, 1), ...textFiles(texts)];
+  return floatFolder(tensorsOf(options), { ...bamConfig(options), ...config });
 }
 
 /** Logits of every position, [tokens, vocabulary]. */

@@ -10,7 +10,7 @@ import {
   rope,
   ropeTable,
 } from "../reference/index.ts";
-import { filesOf, textFiles } from "./hugging_face.ts";
+import { floatFolder } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
 const [WIDTH, HEADS, LAYERS, HIDDEN, VOCABULARY, EXPERTS, TOP_K] = [64, 2, 2, 256, 80, 4, 2];
@@ -75,11 +75,7 @@ function tensorsOf({ sharesDense }: FactorOptions): Tensors {
 
 /** The files of the folder. @param config changes to it */
 export function factorFolder(options: FactorOptions, config: Readonly<Record<string, unknown>> = {}): File[] {
-  const entries = [...tensorsOf(options)].map(([name, { shape, values }]) => {
-    return { name, dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-  });
-  const texts = { "config.json": JSON.stringify({ ...factorConfig(options), ...config }) };
-  return [...filesOf(entries, 1), ...textFiles(texts)];
+  return floatFolder(tensorsOf(options), { ...factorConfig(options), ...config });
 }
 
 /** Logits of every position, [tokens, vocabulary]. */

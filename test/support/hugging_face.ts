@@ -76,6 +76,20 @@ export async function folderOf(
   return [...filesOf(entries, options.shards ?? 1), ...textFiles(texts)];
 }
 
+/** A folder of these tensors in F32, in one file, and its configuration. */
+export function floatFolder(
+  tensors: ReadonlyMap<
+    string,
+    { readonly shape: readonly number[]; readonly values: Float32Array<ArrayBuffer> }
+  >,
+  config: Readonly<Record<string, unknown>>,
+): File[] {
+  const entries = [...tensors].map(([name, { shape, values }]) => {
+    return { name, dtype: "F32", shape, data: new Uint8Array(values.buffer) };
+  });
+  return [...filesOf(entries, 1), ...textFiles({ "config.json": JSON.stringify(config) })];
+}
+
 export function textFiles(texts: Readonly<Record<string, string>>): File[] {
   return Object.entries(texts).map(([name, text]) => new File([text], name));
 }

@@ -10,7 +10,7 @@ import {
   matmul,
   residualMix,
 } from "../reference/index.ts";
-import { filesOf, textFiles } from "./hugging_face.ts";
+import { floatFolder } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
 const [WIDTH, HEADS, LAYERS, HIDDEN, VOCABULARY, POSITIONS] = [64, 2, 4, 96, 80, 48];
@@ -119,11 +119,7 @@ export function megatronFolder(
   options: MegatronOptions,
   config: Readonly<Record<string, unknown>> = {},
 ): File[] {
-  const entries = [...tensorsOf(options)].map(([name, { shape, values }]) => {
-    return { name, dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-  });
-  const texts = { "config.json": JSON.stringify({ ...megatronConfig(options), ...config }) };
-  return [...filesOf(entries, 1), ...textFiles(texts)];
+  return floatFolder(tensorsOf(options), { ...megatronConfig(options), ...config });
 }
 
 /** Logits of every position, [tokens, vocabulary]. */

@@ -14,7 +14,7 @@ import {
   route,
 } from "../reference/index.ts";
 import { recurrentCell } from "../reference/recurrent.ts";
-import { filesOf, textFiles } from "./hugging_face.ts";
+import { floatFolder } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
 const [WIDTH, HEADS, KV_HEADS, LAYERS, VOCABULARY] = [64, 2, 1, 3, 96];
@@ -132,11 +132,7 @@ function tensorsOf({ cell, state = STATE, shared, bias, attentionBias }: RmoeOpt
 
 /** The files of the folder. @param config changes to it */
 export function rmoeFolder(options: RmoeOptions, config: Readonly<Record<string, unknown>> = {}): File[] {
-  const entries = [...tensorsOf(options)].map(([name, { shape, values }]) => {
-    return { name, dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-  });
-  const texts = { "config.json": JSON.stringify({ ...rmoeConfig(options), ...config }) };
-  return [...filesOf(entries, 1), ...textFiles(texts)];
+  return floatFolder(tensorsOf(options), { ...rmoeConfig(options), ...config });
 }
 
 /** Logits of every position, [tokens, vocabulary]. */

@@ -14,7 +14,7 @@ import {
   ropeTable,
   route,
 } from "../reference/index.ts";
-import { filesOf, textFiles } from "./hugging_face.ts";
+import { floatFolder } from "./hugging_face.ts";
 import { normals, seeded } from "./random.ts";
 
 const [WIDTH, HEADS, LAYERS, EXPERTS, HIDDEN] = [64, 2, 2, 6, 96];
@@ -117,11 +117,7 @@ export function timeMoeFolder(
   options: TimeMoeOptions,
   config: Readonly<Record<string, unknown>> = {},
 ): File[] {
-  const entries = [...tensorsOf(options)].map(([name, { shape, values }]) => {
-    return { name, dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-  });
-  const texts = { "config.json": JSON.stringify({ ...timeMoeConfig(options), ...config }) };
-  return [...filesOf(entries, 1), ...textFiles(texts)];
+  return floatFolder(tensorsOf(options), { ...timeMoeConfig(options), ...config });
 }
 
 /** What each head says behind each point: by head [points, steps · size]. */
